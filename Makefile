@@ -1,0 +1,57 @@
+# Each target does all the set-up it needs, on a machine with Python 3.11 or later and make.
+# The stamp files in .venv say what is installed; a change of pyproject.toml makes them stale.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format check bench browser clean
+
+# The first of these that is new enough; `make test PYTHON=python3.12` chooses another.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+CODE = $(wildcard src tests examples bench tools)
+ARGS ?=
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/ready-demo  ## Run the avatar example on real photos (ARGS=--serve keeps the page open)
+	@.venv/bin/backburner demo $(ARGS)
+
+test: .venv/ready-dev browser  ## Run all tests, then the core ones on every other Python found
+	@.venv/bin/python tools/run_tests.py $(ARGS)
+
+lint: .venv/ready-dev  ## Check style, formatting, types and file sizes
+	@.venv/bin/ruff check $(CODE)
+	@.venv/bin/ruff format --check $(CODE)
+	@.venv/bin/mypy $(CODE)
+	@.venv/bin/python tools/check_sizes.py
+
+format: .venv/ready-dev  ## Format the code and fix what can be fixed
+	@.venv/bin/ruff check --fix-only $(CODE)
+	@.venv/bin/ruff format $(CODE)
+
+check:  ## Run exactly what CI runs: lint, then test
+	@.ci/run
+
+bench: .venv/ready-dev  ## Measure rates, latencies and memory on this machine
+	@.venv/bin/python -m bench $(ARGS)
+
+browser: .venv/ready-dev
+	@.venv/bin/python tools/browser.py
+
+clean:  ## Remove the virtual environments and caches
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Backburner needs Python 3.11 or later: install it, or say PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is missing: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
+
+.venv/ready-demo: pyproject.toml | .venv/bin/python
+	@echo "Installing Backburner and what the demo needs into .venv …"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+.venv/ready-dev: .venv/ready-demo
+	@echo "Installing the test and lint tools into .venv …"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,369 @@
+"""The seam between the core, which decides, and a broker, which stores and moves.
+
+1. Each method below is an *operation*: a generator that yields the broker's own statements and returns
+   the reply. It does no I/O, so the same operation serves callers with and without an event loop, and
+   runs on a caller's own connection; and operations compose with `yield from`.
+2. `run` performs an operation on the calling thread, `arun` without blocking the event loop, `run_on`
+   on the caller's connection, inside the caller's transaction. An operation is atomic.
+3. Batch is the primitive: one job is a batch of one.
+4. Every guarded write says what it refused, so that a worker can stop what it no longer owns.
+5. What a broker cannot do is a missing `Capability`; asking for it raises `NotSupported`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from backburner import lifecycle
+from backburner.errors import NotSupported
+
+if TYPE_CHECKING:
+    from backburner.doctor import Check
+    from backburner.job import JobRecord
+    from backburner.lifecycle import Attempt, Settlement, State
+    from backburner.schedule import Schedule
+
+T = TypeVar("T")
+Operation = Generator[Any, Any, T]
+OnFull = Literal["raise", "block", "drop_oldest"]
+
+
+class Capability(StrEnum):
+    """What some brokers can do and others cannot."""
+
+    TRANSACTIONAL_ENQUEUE = "transactional_enqueue"
+    """Enqueue on the caller's own connection, inside the caller's transaction."""
+    LOOKUP = "lookup"
+    """Jobs can be found by id and by filter."""
+    UNIQUE = "unique"
+    """Idempotency keys."""
+    SCHEDULES = "schedules"
+    """Periodic tasks are stored."""
+    BOUNDED = "bounded"
+    """Queues with a maximal length."""
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs a queue takes, and what an enqueue does when it is full."""
+
+    queue: str
+    max_length: int
+    on_full: OnFull = "raise"
+    timeout: float | None = None
+    """Seconds that an enqueue blocks at most; None: as long as it takes."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker asks for: up to `limit` jobs, from `queues` in that order."""
+
+    worker: str
+    queues: tuple[str, ...]
+    limit: int
+    exclude: tuple[str, ...] = ()
+    """Tasks that this worker has no room for just now."""
+
+
+class Exchange(NamedTuple):
+    """The answer to `exchange`."""
+
+    jobs: list[JobRecord]
+    lost: list[str]
+    """Ids of the jobs whose settlement was refused: another claim, or a person, was there first."""
+
+
+class Beat(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One worker's sign of life. A lease of 0 ends it: its jobs may be rescued at once."""
+
+    worker: str
+    lease: float
+    new: bool = False
+    """The first beat, which registers the worker. A later one never brings a lost lease back."""
+    node: str = ""
+    host: str = ""
+    pid: int = 0
+    queues: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    running: int = 0
+    concurrency: int = 0
+    quiet: bool = False
+
+
+class Directives(NamedTuple):
+    """What a heartbeat brings back."""
+
+    cancel: list[str]
+    """Ids of jobs that run on these workers and shall be stopped."""
+    lost: list[str]
+    """Workers whose lease has gone to others: they must stop all that they run."""
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """What `stage` did."""
+
+    count: int
+    next_at: float | None
+    """When the next job is due, if any waits."""
+
+
+class Pruned(NamedTuple):
+    """What `prune` did."""
+
+    deleted: int
+    trimmed: dict[str, int]
+    """Dead jobs deleted beyond `max_dead`, by queue."""
+    dead: dict[str, int]
+    """Dead jobs kept, by queue."""
+
+
+class WorkerInfo(msgspec.Struct, kw_only=True):
+    """A worker as the broker knows it."""
+
+    id: str
+    beat: Beat
+    started_at: float
+    seen_at: float
+    lease_until: float
+
+
+class QueueInfo(msgspec.Struct, kw_only=True):
+    """One queue: how many jobs are in each state, and what was set for it."""
+
+    name: str
+    counts: dict[str, int]
+    oldest: float | None = None
+    """When the job that has waited longest became due."""
+    paused: bool = False
+    max_length: int | None = None
+    on_full: OnFull | None = None
+
+
+class TaskInfo(msgspec.Struct, kw_only=True):
+    """The stored jobs of one task: how many are in each state."""
+
+    name: str
+    counts: dict[str, int]
+    oldest: float | None = None
+    """When the job that has waited longest in a queue became due."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """What happened to the jobs of one task in one queue during a span of time."""
+
+    queue: str
+    task: str
+    outcome: str
+    count: int
+    seconds: float
+    """Time spent in those attempts."""
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs to find; empty fields match all."""
+
+    states: tuple[State, ...] = ()
+    queue: str | None = None
+    task: str | None = None
+    error: str | None = None
+    """Text in the reason or in the last error."""
+    tag: str | None = None
+    limit: int = 50
+    before: str | None = None
+    """Only jobs listed after this id, for the next page."""
+
+
+class StoredSchedule(msgspec.Struct, kw_only=True):
+    """A periodic task with where it stands."""
+
+    schedule: Schedule
+    next_at: float | None
+    last_job: str | None = None
+    paused: bool = False
+    declared: bool = True
+    """Declared in code; False when it was made at run time."""
+
+
+class Waiter(Protocol):
+    """Waits until something may have happened: True for a wake-up, False for no particular reason."""
+
+    def wait(self, timeout: float | None) -> bool: ...
+
+    async def wait_async(self, timeout: float | None) -> bool: ...
+
+
+class Broker(ABC):
+    """Stores and moves jobs. Subclasses live in `brokers/<name>/broker.py`."""
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    url: str
+
+    # Performing operations ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def run(self, operation: Operation[T]) -> T:
+        """Perform on the calling thread. Raises `BrokerUnavailable` and other `BrokerError`s."""
+
+    @abstractmethod
+    async def arun(self, operation: Operation[T]) -> T:
+        """Perform without blocking the event loop."""
+
+    def run_on(self, connection: Any, operation: Operation[T]) -> T:
+        """Perform on the caller's own connection; the caller commits or rolls back."""
+        operation.close()
+        raise self.unsupported(Capability.TRANSACTIONAL_ENQUEUE)
+
+    @abstractmethod
+    def now(self) -> float:
+        """The broker's clock, in seconds since the epoch (an estimate where the broker is remote)."""
+
+    @abstractmethod
+    def waiter(self, topics: Sequence[str]) -> AbstractContextManager[Waiter]:
+        """Listen from here on, until the context ends.
+
+        Topics are `queue:NAME` (work), `job:ID` (finished), `worker:ID`
+        (directives wait), `stage` (something is due soon).
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections and threads. The broker opens again when it is used again."""
+
+    def exists(self) -> bool:
+        """Whether anything was ever stored there; looking makes nothing."""
+        return True
+
+    def migrate(self) -> list[str]:
+        """Bring what is stored up to this version; the names of the migrations applied."""
+        return []
+
+    def checkup(self) -> list[Check]:
+        """What `backburner doctor` says of the broker itself. Raises nothing: trouble is what it is for."""
+        return []
+
+    def unsupported(self, capability: Capability) -> NotSupported:
+        return NotSupported(f"{type(self).__name__} has no {capability}; see docs/brokers for one that has")
+
+    # The life of a job -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
+        """Store new jobs; the reply holds what is stored for each: itself, or the job that had its id or
+        its idempotency key already. Raises `QueueFull`, and then stores none of them.
+        """
+
+    @abstractmethod
+    def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
+        """The hot path: settle these and claim those, in one round trip."""
+
+    @abstractmethod
+    def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
+        """Extend the leases of workers, one write for a whole node."""
+
+    @abstractmethod
+    def stage(self, limit: int) -> Operation[Staged]:
+        """Move up to `limit` scheduled and retrying jobs that are due to their queues."""
+
+    @abstractmethod
+    def orphans(self, limit: int) -> Operation[list[JobRecord]]:
+        """End expired leases, and give up to `limit` running jobs that no live worker owns."""
+
+    def rescue(
+        self, limit: int, poison_after: int, started: Mapping[str, Collection[str]] | None = None
+    ) -> Operation[list[Settlement]]:
+        """Hand the jobs of dead workers back to their queues, or to the dead letters (poison pills).
+
+        `started` says, for workers about which it is known, which jobs had really started: a crash is not
+        held against the others.
+        """
+        jobs = yield from self.orphans(limit)
+        settlements = [
+            lifecycle.crashed(job, self.now(), poison_after=poison_after)
+            if started is None or job.id in started.get(job.worker or "", (job.id,))
+            else lifecycle.released(job, self.now())
+            for job in jobs
+        ]
+        if not settlements:
+            return []
+        refused = set((yield from self.exchange(settlements, None)).lost)
+        return [each for each in settlements if each.job.id not in refused]
+
+    @abstractmethod
+    def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
+        """Delete up to `limit` final jobs whose retention has passed, and dead ones beyond `max_dead`."""
+
+    @abstractmethod
+    def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
+        """Store a running job's progress or checkpoint (None leaves it); False if the lease is lost."""
+
+    # Lookups and operator actions --------------------------------------------------------------------
+
+    @abstractmethod
+    def get(self, ids: Sequence[str]) -> Operation[list[JobRecord]]: ...
+
+    @abstractmethod
+    def history(self, job_id: str) -> Operation[list[Attempt]]: ...
+
+    @abstractmethod
+    def find(self, which: Filter) -> Operation[list[JobRecord]]:
+        """Jobs that match, newest first."""
+
+    @abstractmethod
+    def cancel(self, ids: Sequence[str], reason: str, keep: float) -> Operation[list[str]]:
+        """Cancel what waits, ask the workers of what runs; the reply names the jobs that were not final."""
+
+    @abstractmethod
+    def revive(self, ids: Sequence[str]) -> Operation[list[str]]:
+        """Queue dead and cancelled jobs again with fresh attempts; the reply names them."""
+
+    @abstractmethod
+    def delete(self, ids: Sequence[str]) -> Operation[list[str]]:
+        """Delete jobs that are not running; the reply names them."""
+
+    @abstractmethod
+    def queues(self) -> Operation[list[QueueInfo]]: ...
+
+    @abstractmethod
+    def tasks(self) -> Operation[list[TaskInfo]]:
+        """Every task that a stored job names."""
+
+    @abstractmethod
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, bound: Bound | None = None
+    ) -> Operation[None]: ...
+
+    @abstractmethod
+    def workers(self) -> Operation[list[WorkerInfo]]: ...
+
+    @abstractmethod
+    def rates(self, seconds: float) -> Operation[list[Rate]]:
+        """What ended during the last `seconds`, to the minute."""
+
+    @abstractmethod
+    def ahead(self, job: JobRecord, limit: int) -> Operation[int]:
+        """How many queued jobs will be claimed before this one; counts up to `limit`."""
+
+    # Periodic tasks ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def schedules(self) -> Operation[list[StoredSchedule]]: ...
+
+    @abstractmethod
+    def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
+        """Insert, or replace one of that name; an unchanged declaration keeps its next fire."""
+
+    @abstractmethod
+    def pause_schedule(self, name: str, paused: bool) -> Operation[bool]: ...
+
+    @abstractmethod
+    def delete_schedule(self, name: str) -> Operation[bool]: ...
+
+    @abstractmethod
+    def advance_schedule(
+        self, name: str, seen: float, next_at: float | None, last_job: str | None
+    ) -> Operation[bool]:
+        """Set the next fire, if it still is `seen`; False when another worker was faster."""

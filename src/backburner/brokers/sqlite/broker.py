@@ -1,0 +1,314 @@
+"""The embedded broker: one SQLite file, many processes of one machine.
+
+`database.py` performs the operations, `inspector.py` has those for people, `wake.py` wakes who waits.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import msgspec
+
+from backburner import lifecycle
+from backburner.brokers.base import (
+    Beat,
+    Bound,
+    Capability,
+    Claim,
+    Directives,
+    Exchange,
+    Operation,
+    Pruned,
+    Staged,
+    Waiter,
+)
+from backburner.brokers.sqlite import schema
+from backburner.brokers.sqlite.database import MEMORY, Database
+from backburner.brokers.sqlite.inspector import SqliteInspector
+from backburner.brokers.sqlite.steps import Begin, Do, DoMany, Savepoint, Wake
+from backburner.brokers.sqlite.wake import Wakes
+from backburner.errors import ConfigError, QueueFull
+from backburner.job import NO_OPTIONS, JobRecord
+from backburner.lifecycle import FINAL, Settlement, State
+
+T = TypeVar("T")
+
+
+class SqliteBroker(SqliteInspector):
+    """`sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for one in memory."""
+
+    capabilities = frozenset(Capability)
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        self.url = url
+        self.path = _path(url)
+        self.clock = clock
+        beside = self.path
+        if self.path == MEMORY:  # it has no folder of its own for the pipes of `wake.py`
+            beside = tempfile.mkdtemp(prefix="backburner-") + "/memory"
+            weakref.finalize(self, _remove, os.path.dirname(beside), os.getpid())
+        self._wakes = Wakes(beside)
+        self._database = Database(self.path, self._wakes.send)
+
+    # Performing operations ---------------------------------------------------------------------------
+
+    def run(self, operation: Operation[T]) -> T:
+        return self._database.run(operation)
+
+    async def arun(self, operation: Operation[T]) -> T:
+        return await self._database.arun(operation)
+
+    def run_on(self, connection: sqlite3.Connection, operation: Operation[T]) -> T:
+        return self._database.run_on(connection, operation)
+
+    def now(self) -> float:
+        return self.clock()
+
+    def waiter(self, topics: Sequence[str]) -> AbstractContextManager[Waiter]:
+        return self._wakes.listen(topics)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def migrate(self) -> list[str]:
+        return self._database.migrate()
+
+    # The life of a job -------------------------------------------------------------------------------
+
+    def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
+        yield Begin()
+        now = self.now()
+        for job in jobs:
+            lifecycle.entered(job, now)
+        stored = yield from self._insert(jobs)
+        new = [job for job, kept in zip(jobs, stored, strict=True) if kept is job]
+        ready = Counter(job.queue for job in new if job.state is State.QUEUED)
+        wakes = {f"queue:{queue}": count for queue, count in ready.items()}
+        if ready.total() < len(new):
+            wakes["stage"] = 1
+        for queue, count in ready.items():
+            if queue in bounds:
+                dropped = yield from self._make_room(bounds[queue], count, now)
+                wakes |= {f"job:{job_id}": 1 for job_id in dropped}
+        yield Wake(wakes)
+        return stored
+
+    def _insert(self, jobs: Sequence[JobRecord]) -> Operation[list[JobRecord]]:
+        """What is stored for each: itself, or the job that had its id or its key already."""
+        rows = [_row(job) for job in jobs]
+        yield Savepoint("set")
+        if (yield DoMany("enqueue", rows)) == len(rows):
+            yield Savepoint("keep")
+            return list(jobs)
+        # Once more, one by one, to learn which of them were there already.
+        yield Savepoint("undo")
+        stored = []
+        for job, row in zip(jobs, rows, strict=True):
+            if (yield DoMany("enqueue", [row])):
+                stored.append(job)
+            else:
+                stored.append(schema.record((yield Do("enqueue_find", (job.id, job.key)))[0]))
+        yield Savepoint("keep")
+        return stored
+
+    def _make_room(self, bound: Bound, count: int, now: float) -> Operation[list[str]]:
+        """Drop what the `count` jobs that were just stored push out; raise `QueueFull`, which undoes them."""
+        limit = bound.max_length
+        held: int = (yield Do("bound_depth", (bound.queue, limit + count)))[0][0]
+        excess = held - limit
+        if excess <= 0:
+            return []
+        if bound.on_full == "drop_oldest" and count <= limit:
+            rows = yield Do("bound_drop", (bound.queue, now, excess, 86400.0))
+            return [row[0] for row in rows]
+        window = 5
+        drained: int = (yield Do("bound_drained", (int(now // 60) - window, bound.queue)))[0][0]
+        rate = drained / (window * 60 + now % 60)
+        retry_after = min(max(excess / rate, 1.0), 300.0) if rate else 30.0
+        raise QueueFull(bound.queue, held - count, limit, retry_after)
+
+    def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
+        yield Begin()
+        lost: list[str] = []
+        if settlements:
+            applied = yield from self._settle(settlements)
+            if len(applied) < len(settlements):
+                kept = {id(each) for each in applied}
+                lost = [each.job.id for each in settlements if id(each) not in kept]
+        jobs: list[JobRecord] = []
+        if claim is not None:
+            now = self.now()
+            for queue in claim.queues:
+                left = claim.limit - len(jobs)
+                if left <= 0:
+                    break
+                if claim.exclude:
+                    exclude = msgspec.json.encode(claim.exclude).decode()
+                    rows = yield Do("claim_excluding", (claim.worker, now, queue, left, exclude))
+                else:
+                    rows = yield Do("claim", (claim.worker, now, queue, left))
+                # RETURNING gives no order.
+                rows.sort(key=_place)
+                jobs += [schema.claimed(row, claim.worker, now) for row in rows]
+        return Exchange(jobs, lost)
+
+    def _settle(self, settlements: Sequence[Settlement]) -> Operation[Sequence[Settlement]]:
+        yield Savepoint("set")
+        if (yield from self._write(settlements)) < len(settlements):
+            # Some were refused: once more, one by one, to learn which.
+            yield Savepoint("undo")
+            applied = []
+            for each in settlements:
+                if (yield from self._write([each])):
+                    applied.append(each)  # noqa: PERF401 - a comprehension cannot yield
+            settlements = applied
+        yield Savepoint("keep")
+        logs = [(s.job.id, s.job.token, msgspec.json.encode(s.log)) for s in settlements if s.log]
+        if logs:
+            yield DoMany("settle_log", logs)
+        yield DoMany("settle_rate", _rates(settlements))
+        kinds = self._wakes.kinds()
+        if "j" in kinds:
+            yield Wake({f"job:{each.job.id}": 1 for each in settlements if each.state in FINAL})
+        yield Wake(Counter(f"queue:{s.job.queue}" for s in settlements if s.state is State.QUEUED))
+        if any(s.state is State.RETRYING or s.state is State.SCHEDULED for s in settlements):
+            yield Wake({"stage": 1})
+        follow_ups = [job for each in settlements for job in each.follow_ups]
+        if follow_ups:
+            yield from self.enqueue(follow_ups, {})
+        return settlements
+
+    def _write(self, settlements: Sequence[Settlement]) -> Operation[int]:
+        """Write them where their claims still hold; how many did."""
+        written = 0
+        for name, rows in _settlement_rows(settlements).items():
+            if rows:
+                written += yield DoMany(name, [(msgspec.json.encode(rows).decode(),)])
+        return written
+
+    def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
+        yield Begin()
+        now = self.now()
+        lost = []
+        for beat in beats:
+            name = "heartbeat_new" if beat.new else "heartbeat"
+            row = (beat.worker, msgspec.json.encode(beat), now, now + beat.lease)
+            if not (yield DoMany(name, [row])):
+                lost.append(beat.worker)
+        workers = msgspec.json.encode([beat.worker for beat in beats]).decode()
+        return Directives([row[0] for row in (yield Do("heartbeat_cancels", (workers,)))], lost)
+
+    def stage(self, limit: int) -> Operation[Staged]:
+        now = self.now()
+        rows = yield Do("stage_next")
+        if not rows or rows[0][0] > now:
+            return Staged(0, rows[0][0] if rows else None)
+        yield Begin()
+        queues = Counter(f"queue:{row[0]}" for row in (yield Do("stage", (now, limit))))
+        yield Wake(queues)
+        rows = yield Do("stage_next")
+        return Staged(queues.total(), rows[0][0] if rows else None)
+
+    def orphans(self, limit: int) -> Operation[list[JobRecord]]:
+        yield Begin()
+        yield Do("orphans_expire", (self.now(),))
+        return [schema.record(row) for row in (yield Do("orphans", (limit,)))]
+
+    def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
+        now = self.now()
+        dead: dict[str, int] = dict((yield Do("prune_dead_counts")))
+        if not (yield Do("prune_due", (now,))) and all(count <= max_dead for count in dead.values()):
+            return Pruned(0, {}, dead)
+        yield Begin()
+        gone = [row[0] for row in (yield Do("prune", (now, limit)))]
+        deleted = len(gone)
+        trimmed: dict[str, int] = {}
+        # Counted again now that nobody else can trim: two at once would delete more than the excess.
+        dead = dict((yield Do("prune_dead_counts")))
+        for queue, count in dead.items():
+            if count > max_dead:
+                rows = yield Do("prune_dead", (queue, min(limit, count - max_dead)))
+                gone += [row[0] for row in rows]
+                trimmed[queue] = len(rows)
+                dead[queue] -= len(rows)
+        yield Do("prune_attempts", (msgspec.json.encode(gone).decode(),))
+        yield Do("prune_rates", (int(now // 60) - 2 * 24 * 60,))
+        return Pruned(deleted, trimmed, dead)
+
+    def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
+        yield Begin()
+        return bool((yield DoMany("note", [(job.id, job.token, progress, checkpoint)])))
+
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:  # a forked child ends without taking it from its parent
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _path(url: str) -> str:
+    rest = url.removeprefix("sqlite://")
+    if rest in ("", "/", "/:memory:"):
+        return ":memory:"
+    if not rest.startswith("/"):
+        raise ConfigError(
+            f"{url!r} names no file: write sqlite:///{rest} for a file in the current folder, or "
+            f"sqlite:////{rest} for one from the root"
+        )
+    return os.path.abspath(rest[1:])
+
+
+def _place(row: tuple[Any, ...]) -> tuple[int, float, int]:
+    return (-row[5], row[7], row[0])
+
+
+def _row(job: JobRecord) -> tuple[Any, ...]:
+    return (
+        job.id,
+        job.task,
+        job.payload,
+        job.queue,
+        job.priority,
+        job.state,
+        job.created_at,
+        job.run_at,
+        job.expires_at,
+        job.key,
+        None if job.options is NO_OPTIONS else msgspec.json.encode(job.options),
+    )
+
+
+def _settlement_rows(settlements: Sequence[Settlement]) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of each of the two statements that settle."""
+    succeeded: list[tuple[Any, ...]] = []
+    others: list[tuple[Any, ...]] = []
+    for each in settlements:
+        job = each.job
+        result = None if each.result is None else each.result.decode()
+        prune_at = None if each.keep is None else each.now + each.keep
+        if each.state is State.SUCCEEDED:
+            succeeded.append((job.id, job.token, result, each.now, prune_at))
+        else:
+            run_at = None if each.run_at == job.run_at else each.run_at
+            finished_at = each.now if each.state in FINAL else None
+            row = (job.id, job.token, each.state, each.attempt, each.crashes, run_at)
+            others.append((*row, result, each.reason, finished_at, prune_at))
+    return {"settle_succeeded": succeeded, "settle": others}
+
+
+def _rates(settlements: Sequence[Settlement]) -> list[tuple[Any, ...]]:
+    found: dict[tuple[Any, ...], tuple[int, float]] = {}
+    for each in settlements:
+        job = each.job
+        key = (int(each.now // 60), job.queue, job.task, each.verb)
+        count, seconds = found.get(key, (0, 0.0))
+        found[key] = (count + 1, seconds + each.now - (job.started_at or each.now))
+    return [(*key, *totals) for key, totals in found.items()]

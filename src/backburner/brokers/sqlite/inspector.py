@@ -1,0 +1,168 @@
+"""Lookups, operator actions and stored schedules of the SQLite broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from backburner.brokers.base import (
+    Beat,
+    Bound,
+    Broker,
+    Filter,
+    Operation,
+    QueueInfo,
+    Rate,
+    StoredSchedule,
+    TaskInfo,
+    WorkerInfo,
+)
+from backburner.brokers.sqlite import schema
+from backburner.brokers.sqlite.steps import Begin, Do, DoMany, Wake
+from backburner.job import JobRecord
+from backburner.lifecycle import Attempt, State
+from backburner.schedule import Schedule
+
+if TYPE_CHECKING:
+    from backburner.doctor import Check
+
+
+class SqliteInspector(Broker):
+    """The half of the SQLite broker that people look through."""
+
+    path: str
+
+    def exists(self) -> bool:
+        return self.path == ":memory:" or Path(self.path).exists()
+
+    def checkup(self) -> list[Check]:
+        from backburner.brokers.sqlite.doctor import checkup
+
+        return checkup(self.path)
+
+    def get(self, ids: Sequence[str]) -> Operation[list[JobRecord]]:
+        rows = yield Do("get_one", ids) if len(ids) == 1 else Do("get", (_json(ids),))
+        return [schema.record(row) for row in rows]
+
+    def history(self, job_id: str) -> Operation[list[Attempt]]:
+        rows = yield Do("history", (job_id,))
+        return [msgspec.json.decode(row[0], type=Attempt) for row in rows]
+
+    def find(self, which: Filter) -> Operation[list[JobRecord]]:
+        rows = yield Do("find", {**msgspec.structs.asdict(which), "states": _json(which.states)})
+        return [schema.record(row) for row in rows]
+
+    def cancel(self, ids: Sequence[str], reason: str, keep: float) -> Operation[list[str]]:
+        yield Begin()
+        waiting = yield Do("cancel_waiting", (_json(ids), reason, self.now(), keep))
+        running = yield Do("cancel_running", (_json(ids), reason))
+        yield Wake({f"job:{row[0]}": 1 for row in waiting} | {f"worker:{row[1]}": 1 for row in running})
+        return [row[0] for row in (*waiting, *running)]
+
+    def revive(self, ids: Sequence[str]) -> Operation[list[str]]:
+        yield Begin()
+        rows = yield Do("revive", (_json(ids), self.now()))
+        yield Wake({f"queue:{row[1]}": len(rows) for row in rows})
+        return [row[0] for row in rows]
+
+    def delete(self, ids: Sequence[str]) -> Operation[list[str]]:
+        yield Begin()
+        gone = [row[0] for row in (yield Do("delete", (_json(ids),)))]
+        yield Do("prune_attempts", (_json(gone),))
+        yield Wake({f"job:{job_id}": 1 for job_id in gone})
+        return gone
+
+    def queues(self) -> Operation[list[QueueInfo]]:
+        found: dict[str, QueueInfo] = {}
+        for name, paused, max_length, on_full in (yield Do("queues")):
+            found[name] = QueueInfo(
+                name=name, counts={}, paused=bool(paused), max_length=max_length, on_full=on_full
+            )
+        for name, state, count in (yield Do("queues_counts")):
+            found.setdefault(name, QueueInfo(name=name, counts={})).counts[state] = count
+        for name, oldest in (yield Do("queues_oldest")):
+            # Each statement sees the latest commit: this queue may be newer than the counts above.
+            found.setdefault(name, QueueInfo(name=name, counts={})).oldest = oldest
+        return [found[name] for name in sorted(found)]
+
+    def tasks(self) -> Operation[list[TaskInfo]]:
+        found: dict[str, TaskInfo] = {}
+        for name, state, count, oldest in (yield Do("tasks")):
+            info = found.setdefault(name, TaskInfo(name=name, counts={}))
+            info.counts[state] = count
+            if state == State.QUEUED:
+                info.oldest = oldest
+        return list(found.values())
+
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, bound: Bound | None = None
+    ) -> Operation[None]:
+        yield Begin()
+        if paused is not None:
+            yield Do("set_queue_paused", (name, paused))
+            yield Wake({} if paused else {f"queue:{name}": 1000})
+        if bound is not None:
+            yield Do("set_queue_bound", (name, bound.max_length, bound.on_full))
+
+    def workers(self) -> Operation[list[WorkerInfo]]:
+        rows = yield Do("workers")
+        return [
+            WorkerInfo(
+                id=row[0],
+                beat=msgspec.json.decode(row[1], type=Beat),
+                started_at=row[2],
+                seen_at=row[3],
+                lease_until=row[4],
+            )
+            for row in rows
+        ]
+
+    def rates(self, seconds: float) -> Operation[list[Rate]]:
+        rows = yield Do("rates", (int((self.now() - seconds) // 60),))
+        return [Rate(*row) for row in rows]
+
+    def ahead(self, job: JobRecord, limit: int) -> Operation[int]:
+        rows = yield Do("ahead", (job.id, limit))
+        return int(rows[0][0])
+
+    # Periodic tasks ----------------------------------------------------------------------------------
+
+    def schedules(self) -> Operation[list[StoredSchedule]]:
+        rows = yield Do("schedules")
+        return [
+            StoredSchedule(
+                schedule=msgspec.json.decode(row[0], type=Schedule),
+                next_at=row[1],
+                last_job=row[2],
+                paused=bool(row[3]),
+                declared=bool(row[4]),
+            )
+            for row in rows
+        ]
+
+    def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
+        yield Begin()
+        schedule = msgspec.json.encode(stored.schedule)
+        yield Do("save_schedule", (stored.schedule.name, schedule, stored.next_at, stored.declared))
+        yield Wake({"stage": 1})
+
+    def pause_schedule(self, name: str, paused: bool) -> Operation[bool]:
+        yield Begin()
+        return bool((yield DoMany("pause_schedule", [(name, paused)])))
+
+    def delete_schedule(self, name: str) -> Operation[bool]:
+        yield Begin()
+        return bool((yield DoMany("delete_schedule", [(name,)])))
+
+    def advance_schedule(
+        self, name: str, seen: float, next_at: float | None, last_job: str | None
+    ) -> Operation[bool]:
+        yield Begin()
+        return bool((yield DoMany("advance_schedule", [(name, seen, next_at, last_job)])))
+
+
+def _json(values: Sequence[Any]) -> str:
+    return msgspec.json.encode(values).decode()

@@ -1,0 +1,240 @@
+-- The statements of the SQLite broker, in the order of the methods of `brokers/base.py`.
+
+-- name: record
+-- The columns of a job.JobRecord, in the order in which `schema.record` reads them.
+seq, id, task, payload, queue, priority, state, created_at, run_at, expires_at, attempt, token, crashes, worker,
+started_at, finished_at, result, reason, key, cancel_requested, progress, checkpoint, options
+
+-- name: claimed
+-- Those of them that a worker needs, in the order in which `schema.claimed` reads them.
+seq, id, task, payload, queue, priority, created_at, run_at, expires_at, attempt, token, crashes, reason, key,
+cancel_requested, checkpoint, options
+
+-- name: enqueue
+-- A job whose id or key exists already is left out; the number of rows tells.
+INSERT INTO backburner_jobs (id, task, payload, queue, priority, state, created_at, run_at, expires_at, key, options)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+
+-- name: enqueue_find
+SELECT {record} FROM backburner_jobs WHERE id = ?1 OR key = ?2
+
+-- name: bound_depth
+-- Stops counting at the limit, so that a long queue costs no more than its bound.
+SELECT count(*) FROM (SELECT 1 FROM backburner_jobs WHERE state = 'queued' AND queue = ? LIMIT ?)
+
+-- name: bound_drained
+SELECT coalesce(sum(count), 0) FROM backburner_rates WHERE minute >= ? AND queue = ? AND outcome IN ('succeed', 'die')
+
+-- name: bound_drop
+UPDATE backburner_jobs
+SET state = 'cancelled', reason = 'dropped: its queue was full', finished_at = ?2, prune_at = ?2 + ?4
+WHERE seq IN (
+    SELECT seq FROM backburner_jobs WHERE state = 'queued' AND queue = ?1 ORDER BY run_at, seq LIMIT ?3
+)
+RETURNING id
+
+-- name: settle
+-- Guarded by the claim: the token fences whoever held the job before. One statement for the whole batch: it
+-- runs without Python's global lock, so attempts go on meanwhile (a row at a time, both took turns).
+-- Who asked for a job to be cancelled gave a reason: it stays with a job that goes back.
+UPDATE backburner_jobs
+SET state = new.value ->> 2, attempt = new.value ->> 3, crashes = new.value ->> 4,
+    run_at = coalesce(new.value ->> 5, run_at), result = CAST(new.value ->> 6 AS BLOB),
+    reason = coalesce(new.value ->> 7, CASE WHEN cancel_requested AND new.value ->> 8 IS NULL THEN reason END),
+    finished_at = new.value ->> 8, prune_at = new.value ->> 9
+FROM json_each(?) AS new
+WHERE backburner_jobs.id = new.value ->> 0 AND token = new.value ->> 1 AND state = 'running'
+
+-- name: settle_succeeded
+-- What most settlements are. Not touching `run_at` and its indexes saves a third.
+UPDATE backburner_jobs
+SET state = 'succeeded', reason = NULL, result = CAST(new.value ->> 2 AS BLOB), finished_at = new.value ->> 3,
+    prune_at = new.value ->> 4
+FROM json_each(?) AS new
+WHERE backburner_jobs.id = new.value ->> 0 AND token = new.value ->> 1 AND state = 'running'
+
+-- name: settle_log
+INSERT INTO backburner_attempts (job_id, token, attempt) VALUES (?, ?, ?)
+
+-- name: settle_rate
+INSERT INTO backburner_rates (minute, queue, task, outcome, count, seconds) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET count = count + excluded.count, seconds = seconds + excluded.seconds
+
+-- name: claim
+UPDATE backburner_jobs
+SET state = 'running', attempt = attempt + 1, token = token + 1, worker = ?1, started_at = ?2, progress = NULL
+WHERE seq IN (
+    SELECT seq FROM backburner_jobs
+    WHERE state = 'queued' AND queue = ?3
+      AND NOT EXISTS (SELECT 1 FROM backburner_queues WHERE name = ?3 AND paused)
+      AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = ?1)
+    ORDER BY priority DESC, run_at, seq LIMIT ?4
+)
+RETURNING {claimed}
+
+-- name: claim_excluding
+-- Looks past jobs that this worker has no room for, but not for ever: 1,000 of them cost about a millisecond.
+UPDATE backburner_jobs
+SET state = 'running', attempt = attempt + 1, token = token + 1, worker = ?1, started_at = ?2, progress = NULL
+WHERE seq IN (
+    SELECT seq FROM (
+        SELECT seq, task FROM backburner_jobs
+        WHERE state = 'queued' AND queue = ?3
+          AND NOT EXISTS (SELECT 1 FROM backburner_queues WHERE name = ?3 AND paused)
+          AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = ?1)
+        ORDER BY priority DESC, run_at, seq LIMIT 1000
+    )
+    WHERE task NOT IN (SELECT value FROM json_each(?5)) LIMIT ?4
+)
+RETURNING {claimed}
+
+-- name: heartbeat_new
+INSERT INTO backburner_workers (id, beat, started_at, seen_at, lease_until) VALUES (?1, ?2, ?3, ?3, ?4)
+ON CONFLICT DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at, lease_until = excluded.lease_until
+
+-- name: heartbeat
+-- Never brings back a worker whose jobs were rescued: its row is gone then.
+UPDATE backburner_workers SET beat = ?2, seen_at = ?3, lease_until = ?4 WHERE id = ?1
+
+-- name: heartbeat_cancels
+SELECT id FROM backburner_jobs
+WHERE state = 'running' AND worker IN (SELECT value FROM json_each(?)) AND cancel_requested
+
+-- name: stage_next
+SELECT run_at FROM backburner_jobs WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1
+
+-- name: stage
+UPDATE backburner_jobs SET state = 'queued'
+WHERE seq IN (
+    SELECT seq FROM backburner_jobs WHERE state IN ('scheduled', 'retrying') AND run_at <= ? ORDER BY run_at LIMIT ?
+)
+RETURNING queue
+
+-- name: orphans_expire
+DELETE FROM backburner_workers WHERE lease_until <= ?
+
+-- name: orphans
+SELECT {record} FROM backburner_jobs
+WHERE state = 'running' AND worker NOT IN (SELECT id FROM backburner_workers) LIMIT ?
+
+-- name: prune_due
+SELECT 1 FROM backburner_jobs WHERE prune_at <= ? LIMIT 1
+
+-- name: prune
+DELETE FROM backburner_jobs
+WHERE seq IN (SELECT seq FROM backburner_jobs WHERE prune_at <= ? ORDER BY prune_at LIMIT ?)
+RETURNING id
+
+-- name: prune_dead_counts
+SELECT queue, count(*) FROM backburner_jobs WHERE state = 'dead' GROUP BY queue
+
+-- name: prune_dead
+DELETE FROM backburner_jobs
+WHERE seq IN (SELECT seq FROM backburner_jobs WHERE state = 'dead' AND queue = ? ORDER BY finished_at LIMIT ?)
+RETURNING id
+
+-- name: prune_attempts
+DELETE FROM backburner_attempts WHERE job_id IN (SELECT value FROM json_each(?))
+
+-- name: prune_rates
+DELETE FROM backburner_rates WHERE minute < ?
+
+-- name: note
+UPDATE backburner_jobs SET progress = coalesce(?3, progress), checkpoint = coalesce(?4, checkpoint)
+WHERE id = ?1 AND token = ?2 AND state = 'running'
+
+-- name: get
+SELECT {record} FROM backburner_jobs WHERE id IN (SELECT value FROM json_each(?))
+
+-- name: get_one
+SELECT {record} FROM backburner_jobs WHERE id = ?
+
+-- name: history
+SELECT attempt FROM backburner_attempts WHERE job_id = ? ORDER BY token
+
+-- name: find
+SELECT {record} FROM backburner_jobs AS job
+WHERE (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
+  AND (:queue IS NULL OR queue = :queue)
+  AND (:task IS NULL OR task = :task)
+  AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(CAST(options AS TEXT), '$.tags') WHERE value = :tag))
+  AND (:error IS NULL OR instr(reason, :error) OR EXISTS (
+      SELECT 1 FROM backburner_attempts WHERE job_id = job.id AND instr(CAST(attempt AS TEXT), :error)))
+  AND (:before IS NULL OR seq < (SELECT seq FROM backburner_jobs WHERE id = :before))
+ORDER BY seq DESC LIMIT :limit
+
+-- name: cancel_waiting
+UPDATE backburner_jobs SET state = 'cancelled', reason = ?2, finished_at = ?3, prune_at = ?3 + ?4
+WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('blocked', 'scheduled', 'queued', 'retrying')
+RETURNING id
+
+-- name: cancel_running
+UPDATE backburner_jobs SET cancel_requested = 1, reason = ?2
+WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running'
+RETURNING id, worker
+
+-- name: revive
+UPDATE backburner_jobs
+SET state = 'queued', run_at = ?2, attempt = 0, crashes = 0, reason = NULL, finished_at = NULL, prune_at = NULL,
+    cancel_requested = 0, expires_at = NULL
+WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('dead', 'cancelled')
+RETURNING id, queue
+
+-- name: delete
+DELETE FROM backburner_jobs WHERE id IN (SELECT value FROM json_each(?)) AND state != 'running'
+RETURNING id
+
+-- name: queues_counts
+SELECT queue, state, count(*) FROM backburner_jobs GROUP BY queue, state
+
+-- name: queues_oldest
+SELECT queue, min(run_at) FROM backburner_jobs WHERE state = 'queued' GROUP BY queue
+
+-- name: queues
+SELECT name, paused, max_length, on_full FROM backburner_queues
+
+-- name: tasks
+SELECT task, state, count(*), min(run_at) FROM backburner_jobs GROUP BY task, state ORDER BY task
+
+-- name: set_queue_paused
+INSERT INTO backburner_queues (name, paused) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET paused = ?2
+
+-- name: set_queue_bound
+INSERT INTO backburner_queues (name, max_length, on_full) VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET max_length = ?2, on_full = ?3
+
+-- name: workers
+SELECT id, beat, started_at, seen_at, lease_until FROM backburner_workers ORDER BY started_at, id
+
+-- name: rates
+SELECT queue, task, outcome, sum(count), sum(seconds) FROM backburner_rates WHERE minute >= ?
+GROUP BY queue, task, outcome ORDER BY queue, task, outcome
+
+-- name: ahead
+SELECT count(*) FROM (
+    SELECT 1 FROM backburner_jobs AS other, (SELECT seq, queue, priority, run_at FROM backburner_jobs WHERE id = ?1) AS job
+    WHERE other.state = 'queued' AND other.queue = job.queue
+      AND (other.priority > job.priority
+           OR (other.priority = job.priority AND (other.run_at, other.seq) < (job.run_at, job.seq)))
+    LIMIT ?2
+)
+
+-- name: schedules
+SELECT schedule, next_at, last_job, paused, declared FROM backburner_schedules ORDER BY name
+
+-- name: save_schedule
+-- An unchanged declaration keeps its next fire: every start of every worker comes through here.
+INSERT INTO backburner_schedules (name, schedule, next_at, declared) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    next_at = CASE WHEN schedule = excluded.schedule THEN next_at ELSE excluded.next_at END,
+    schedule = excluded.schedule, declared = excluded.declared
+
+-- name: pause_schedule
+UPDATE backburner_schedules SET paused = ?2 WHERE name = ?1
+
+-- name: delete_schedule
+DELETE FROM backburner_schedules WHERE name = ?
+
+-- name: advance_schedule
+UPDATE backburner_schedules SET next_at = ?3, last_job = coalesce(?4, last_job) WHERE name = ?1 AND next_at = ?2

@@ -1,0 +1,36 @@
+"""What an operation of the SQLite broker yields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Do(NamedTuple):
+    """Execute a named statement; the reply is the list of its rows."""
+
+    name: str
+    parameters: Sequence[Any] | Mapping[str, Any] = ()
+
+
+class DoMany(NamedTuple):
+    """Execute a named statement once for each row; the reply is the number of rows changed."""
+
+    name: str
+    rows: Sequence[Sequence[Any]]
+
+
+class Begin(NamedTuple):
+    """From here on the operation writes."""
+
+
+class Savepoint(NamedTuple):
+    """`set`, `undo` or `keep` a savepoint within the operation."""
+
+    action: str
+
+
+class Wake(NamedTuple):
+    """Wake so many waiters of each topic after the commit."""
+
+    counts: Mapping[str, int]

@@ -1,0 +1,169 @@
+"""Wake-ups between processes that share one database file, without polling.
+
+1. Who waits makes a named pipe in the folder `FILE-wake`; its name carries the topics it listens to, so
+   the folder lists exactly those who are idle now, and for what. It removes the pipe when it stops waiting.
+2. Who commits work lists the folder (a few microseconds when nobody waits) and writes one byte into as
+   many pipes as there is work for. A pipe without a reader belongs to a dead process: it is removed.
+3. Polling is the fallback: ten times a second a waiter looks at the time stamp of the write-ahead log. That
+   finds jobs enqueued inside a caller's own transaction, and is all there is where pipes cannot be made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+import select
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+POLL = 0.1
+POLL_WITHOUT_PIPES = 0.02
+LONGEST = 5.0
+"""Seconds of one wait at most: a wake-up can be missed, and whoever waits looks again after each wait."""
+_numbers = itertools.count()
+
+
+class Wakes:
+    """The folder of pipes beside the database at `path`."""
+
+    def __init__(self, path: str) -> None:
+        self._folder = f"{path}-wake"
+        self._log = f"{path}-wal"
+
+    def send(self, counts: Mapping[str, int]) -> None:
+        """Wake up to `counts[topic]` waiters of each topic."""
+        for name, topic in self._listening(counts):
+            if counts[topic] > 0 and self._write(name):
+                counts = {**counts, topic: counts[topic] - 1}
+
+    def kinds(self) -> frozenset[str]:
+        """The first letters of the topics that anybody listens to now, so that others need not be named."""
+        return frozenset(code[0] for name in self._pipes() for code in name.split(".")[1:] if code)
+
+    @contextmanager
+    def listen(self, topics: Sequence[str]) -> Iterator[PipeWaiter]:
+        codes = ".".join(map(_code, topics))
+        name = f"{os.getpid()}-{next(_numbers)}.{codes if len(codes) < 200 else _any(topics)}"
+        path = os.path.join(self._folder, name)
+        pipe = self._make(path)
+        try:
+            yield PipeWaiter(pipe, self._log)
+        finally:
+            if pipe is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+                os.close(pipe)
+
+    def _make(self, path: str) -> int | None:
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(self._folder)
+            os.mkfifo(path)
+            # Opened for writing too, so that the pipe never reports an end of file.
+            return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        except (OSError, AttributeError):  # no named pipes on this system, or no right to make one here
+            return None
+
+    def _listening(self, topics: Iterable[str]) -> Iterator[tuple[str, str]]:
+        names = self._pipes()
+        if names:
+            codes = {_code(topic): topic for topic in topics}
+            for name in names:
+                for code in name.split(".")[1:]:
+                    if len(code) == 1:
+                        yield from ((name, topic) for topic in codes.values() if topic[0] == code)
+                    elif code in codes:
+                        yield name, codes[code]
+
+    def _pipes(self) -> list[str]:
+        try:
+            return os.listdir(self._folder)
+        except OSError:  # nobody has waited yet, or the folder is another user's own
+            return []
+
+    def _write(self, name: str) -> bool:
+        path = os.path.join(self._folder, name)
+        try:
+            pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                with suppress(OSError):
+                    os.unlink(path)
+            return False
+        try:
+            os.write(pipe, b"!")
+        except BlockingIOError:
+            pass  # the pipe is full: that waiter has been woken many times over
+        except BrokenPipeError:
+            return False  # it stopped waiting just now
+        finally:
+            os.close(pipe)
+        return True
+
+
+class PipeWaiter:
+    """Waits on one pipe, or on the write-ahead log alone when there is none."""
+
+    def __init__(self, pipe: int | None, log: str) -> None:
+        self._pipe = pipe
+        self._log = log
+        self._seen = self._stamp()
+
+    def wait(self, timeout: float | None) -> bool:
+        for pause in self._pauses(timeout):
+            if self._pipe is None:
+                time.sleep(pause)
+            elif select.select([self._pipe], [], [], pause)[0]:
+                return self._drain(self._pipe)
+        return False
+
+    async def wait_async(self, timeout: float | None) -> bool:
+        loop = asyncio.get_running_loop()
+        woken = asyncio.Event()
+        if self._pipe is not None:
+            loop.add_reader(self._pipe, woken.set)
+        try:
+            for pause in self._pauses(timeout):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), pause)
+                    return self._pipe is not None and self._drain(self._pipe)
+            return False
+        finally:
+            if self._pipe is not None:
+                loop.remove_reader(self._pipe)
+
+    def _pauses(self, timeout: float | None) -> Iterator[float]:
+        """Short pauses until the time is up or the database has changed."""
+        poll = POLL if self._pipe is not None else POLL_WITHOUT_PIPES
+        end = time.monotonic() + (LONGEST if timeout is None else min(timeout, LONGEST))
+        while (left := end - time.monotonic()) > 0:
+            yield min(left, poll)
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._seen = stamp
+                return
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            status = os.stat(self._log)
+        except FileNotFoundError:
+            return (0, 0)
+        return (status.st_mtime_ns, status.st_size)
+
+    def _drain(self, pipe: int) -> bool:
+        with suppress(BlockingIOError):
+            os.read(pipe, 65536)
+        return True
+
+
+def _code(topic: str) -> str:
+    return f"{topic[0]}{zlib.crc32(topic.encode()):08x}"
+
+
+def _any(topics: Iterable[str]) -> str:
+    """Too many topics for a file name: listen to every topic of these kinds."""
+    return ".".join(sorted({topic[0] for topic in topics}))

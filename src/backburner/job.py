@@ -1,0 +1,192 @@
+"""The stored job, and the handle that a caller holds."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from backburner import codec
+from backburner.errors import JobCancelled, JobFailed, JobNotFound, ResultTimeout
+from backburner.lifecycle import FINAL, Attempt, State
+from backburner.retry import Retry
+
+if TYPE_CHECKING:
+    from backburner.app import Backburner
+    from backburner.brokers.base import Operation
+
+R = TypeVar("R", covariant=True)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an enqueue may set for one job over its task's own settings. Times in seconds."""
+
+    retry: Retry | None = None
+    timeout: float | None = None
+    result_ttl: float | None = None
+    tags: tuple[str, ...] = ()
+    meta: dict[str, Any] = {}
+
+
+NO_OPTIONS = Options()
+
+
+class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A job as a broker stores it. Times are seconds since the epoch by the broker's clock."""
+
+    id: str
+    task: str
+    payload: bytes = b"[]"
+    queue: str = "default"
+    priority: int = 0
+    state: State = State.QUEUED
+    created_at: float = 0.0
+    run_at: float = 0.0
+    """When it is due; 0 in a new job means now."""
+    delay: float | None = None
+    """New jobs only: due that many seconds after the broker's now."""
+    expires_at: float | None = None
+    """Not started by then: cancelled."""
+    expires_in: float | None = None
+    """New jobs only: `expires_at`, relative to the broker's now."""
+    attempt: int = 0
+    token: int = 0
+    crashes: int = 0
+    worker: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    result: bytes | None = None
+    reason: str | None = None
+    """Why it is dead, cancelled, or waits again."""
+    key: str | None = None
+    """The idempotency key: at most one stored job has it."""
+    cancel_requested: bool = False
+    progress: bytes | None = None
+    checkpoint: bytes | None = None
+    options: Options = NO_OPTIONS
+
+
+def new_id() -> str:
+    """A UUID of version 7 (RFC 9562): sorts by time, and cannot be guessed from another one."""
+    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    text = f"{value & ~(0xF << 76) & ~(0x3 << 62) | 7 << 76 | 2 << 62:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Job(Generic[R]):
+    """A caller's handle on one job. `state` and `record` are as of the last look: see `refresh`."""
+
+    __slots__ = ("_app", "_returns", "duplicate", "record")
+
+    def __init__(
+        self, app: Backburner, record: JobRecord, returns: Any = Any, duplicate: bool = False
+    ) -> None:
+        self._app = app
+        self._returns = returns
+        self.record = record
+        self.duplicate = duplicate
+        """True when an idempotency key met a job that existed already; this is that job."""
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.record.task} {self.state}>"
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def progress(self) -> Any:
+        """What the task last reported with `current_job().report(...)`, or None."""
+        return None if self.record.progress is None else msgspec.json.decode(self.record.progress)
+
+    def refresh(self) -> Job[R]:
+        """Read the job again. Raises `JobNotFound`."""
+        self._read(self._app.broker.run(self._app.broker.get([self.id])))
+        return self
+
+    async def arefresh(self) -> Job[R]:
+        self._read(await self._app.broker.arun(self._app.broker.get([self.id])))
+        return self
+
+    def history(self) -> list[Attempt]:
+        """Every attempt that did not simply succeed, oldest first."""
+        return self._app.broker.run(self._app.broker.history(self.id))
+
+    def cancel(self, reason: str = "cancelled by a caller") -> bool:
+        """Cancel the job, or ask its worker to stop it. False when it was final already."""
+        return bool(self._app.broker.run(self._cancel(reason)))
+
+    async def acancel(self, reason: str = "cancelled by a caller") -> bool:
+        return bool(await self._app.broker.arun(self._cancel(reason)))
+
+    def result(self, timeout: float | None = None) -> R:
+        """What the task returned; waits for it up to `timeout` seconds (None: as long as it takes).
+
+        Raises `JobFailed` with the worker's traceback, `JobCancelled`, `ResultTimeout`, `JobNotFound`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
+            while not self.refresh().finished:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise self._late(timeout)
+                waiter.wait(left)
+        return self._outcome(self._app.broker.run(self._app.broker.history(self.id)))
+
+    async def aresult(self, timeout: float | None = None) -> R:
+        """`result`, without blocking the event loop."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
+            while not (await self.arefresh()).finished:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise self._late(timeout)
+                await waiter.wait_async(left)
+        return self._outcome(await self._app.broker.arun(self._app.broker.history(self.id)))
+
+    def _cancel(self, reason: str) -> Operation[list[str]]:
+        return self._app.broker.cancel([self.id], reason, self._app.settings.keep_finished)
+
+    def _read(self, found: list[JobRecord]) -> None:
+        if not found:
+            raise JobNotFound(
+                f"no job {self.id}: the id is wrong, it belongs to another broker, "
+                "or it finished and its retention has passed",
+                job_id=self.id,
+            )
+        self.record = found[0]
+
+    def _late(self, timeout: float | None) -> ResultTimeout:
+        return ResultTimeout(
+            f"job {self.id} is {self.state} after {timeout:g} s; `backburner explain {self.id}` says why",
+            job_id=self.id,
+        )
+
+    def _outcome(self, history: list[Attempt]) -> R:
+        record = self.record
+        if record.state is State.CANCELLED:
+            raise JobCancelled(f"job {self.id} was cancelled: {record.reason}", job_id=self.id)
+        if record.state is State.DEAD:
+            reason = record.reason or "dead"
+            if not history:
+                raise JobFailed(self.id, reason, None, None)
+            last = history[-1]
+            raise JobFailed(self.id, reason, last.error, last.traceback or last.message)
+        result: R = codec.decode_result(record.result, self._returns)
+        return result
+
+
+def when(moment: float | None) -> str:
+    """A time for people: ISO 8601 in UTC to the second."""
+    return "" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""Runs jobs: the supervisor, its worker processes, and the embedded worker."""

@@ -1,0 +1,64 @@
+"""How many jobs to claim: as many as have room now, and as many as will find room before the answer is back.
+
+1. Each kind of task (coroutine, thread, process) has its own slots. Its room is its free slots, plus what
+   it will finish during one round trip at the pace seen so far, less what was claimed and has not started.
+   Long jobs are never hoarded: at a second a job, a round trip of milliseconds adds nothing.
+2. A claim cannot know what it will bring; the mix seen so far says how far the scarcest kind lets it go.
+3. A kind without room is left out of the claim, so that its jobs do not block those of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from backburner.task import Kind
+
+MOST_AHEAD = 512
+"""Claimed and not started at most, above the free slots; beyond it larger batches gain nothing."""
+WEIGHT = 0.2
+"""Of the newest observation in each moving average."""
+
+
+class Wanted(NamedTuple):
+    """How many jobs to claim, and the kinds that have no room."""
+
+    limit: int
+    full: frozenset[Kind]
+
+
+class Appetite:
+    """The moving averages of one worker, and the size of its next claim."""
+
+    def __init__(self, slots: Mapping[Kind, int]) -> None:
+        self._slots = slots
+        self._round_trip = 0.0
+        self._seconds: dict[Kind, float] = {}
+        self._share: dict[Kind, float] = {kind: 1 / len(slots) for kind in slots}
+
+    def exchanged(self, seconds: float, brought: Mapping[Kind, int]) -> None:
+        """An exchange took that long and brought so many jobs of each kind."""
+        self._round_trip += WEIGHT * (seconds - self._round_trip)
+        total = sum(brought.values())
+        for kind in self._share if total else ():
+            self._share[kind] += WEIGHT * (brought.get(kind, 0) / total - self._share[kind])
+
+    def ran(self, kind: Kind, seconds: float) -> None:
+        """Attempts of that kind took that long, on average."""
+        average = self._seconds.get(kind, seconds)
+        self._seconds[kind] = average + WEIGHT * (seconds - average)
+
+    def wanted(self, running: Mapping[Kind, int], unstarted: Mapping[Kind, int]) -> Wanted:
+        rooms = {
+            kind: slots - running[kind] + self._ahead(kind) - unstarted[kind]
+            for kind, slots in self._slots.items()
+        }
+        full = frozenset(kind for kind, room in rooms.items() if room <= 0)
+        limits = [room / max(self._share[kind], 0.01) for kind, room in rooms.items() if room > 0]
+        return Wanted(max(1, int(min(limits))) if limits else 0, full)
+
+    def _ahead(self, kind: Kind) -> int:
+        if kind not in self._seconds:
+            return 0
+        pace = self._slots[kind] / max(self._seconds[kind], 1e-6)
+        return min(MOST_AHEAD, int(pace * self._round_trip))

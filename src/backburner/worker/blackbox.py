@@ -1,0 +1,50 @@
+"""The black box: which jobs a worker process had really started, readable after it was killed.
+
+A crash is held against a job only if the job ran. The broker cannot know: it sees what was claimed, and a
+batch may wait in the process when a neighbour kills it. So the process writes the id of each job that it
+starts into memory shared with its supervisor, and clears it when the job ends: half a microsecond a job.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+
+WIDTH = 36
+"""Bytes of a job id, which is a UUID as text."""
+_EMPTY = bytes(WIDTH)
+
+
+class BlackBox:
+    """`slots` ids in the shared memory behind `descriptor`."""
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        self._memory = mmap.mmap(descriptor, slots * WIDTH)
+        self._free = list(range(slots))
+
+    @classmethod
+    def make(cls, slots: int) -> tuple[BlackBox, int]:
+        """A new one, and the descriptor to hand to the process. The caller closes the descriptor."""
+        with tempfile.TemporaryFile() as file:
+            file.truncate(slots * WIDTH)
+            return cls(file.fileno(), slots), os.dup(file.fileno())
+
+    def start(self, job_id: str) -> int:
+        """Note that a job starts; the slot to clear when it ends."""
+        slot = self._free.pop()
+        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = job_id.encode()
+        return slot
+
+    def end(self, slot: int) -> None:
+        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _EMPTY
+        self._free.append(slot)
+
+    def started(self) -> frozenset[str]:
+        """The jobs that were running when the process last wrote."""
+        data = self._memory[:]
+        ids = (data[at : at + WIDTH] for at in range(0, len(data), WIDTH))
+        return frozenset(job_id.decode() for job_id in ids if job_id != _EMPTY)
+
+    def close(self) -> None:
+        self._memory.close()

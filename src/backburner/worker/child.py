@@ -1,0 +1,166 @@
+"""A worker process: `python -m backburner.worker.child APP OPTIONS SOCKET MEMORY`, started by the supervisor.
+
+1. It loads the app and says `Hello`, or says why it cannot.
+2. At `Start` it claims and runs jobs; the supervisor keeps its lease alive, whatever user code does here.
+3. It ends when told to, when it has outgrown its limits, and when the supervisor is gone: nobody would
+   keep its lease alive then, so what it runs is released at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backburner.app import Backburner
+from backburner.errors import BackburnerError, ConfigError
+from backburner.events import Died
+from backburner.loading import load_app
+from backburner.worker import messages
+from backburner.worker.blackbox import BlackBox
+from backburner.worker.embedded import prepare
+from backburner.worker.loop import Worker, queues_of
+from backburner.worker.options import WorkerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PULSE = 1.0
+LIMIT = 16 * 1024 * 1024
+"""Bytes of the longest message: a poisoned job's record with its payload."""
+
+
+async def serve(app: Backburner, options: WorkerOptions, line: messages.Line, blackbox: BlackBox) -> None:
+    """Talk to the supervisor, and work in between."""
+    worker = Worker(app, "", options, blackbox)
+    line.send(
+        messages.Hello(
+            settings=app.settings,
+            queues=tuple(options.queues or queues_of(app)),
+            tasks=tuple(app.tasks),
+            concurrency=worker.concurrency,
+        )
+    )
+    started: list[asyncio.Task[None]] = []
+    async for message in line.messages():
+        if isinstance(message, messages.Start):
+            worker.id = message.worker_id
+            started = [asyncio.create_task(worker.run()), asyncio.create_task(beat(worker, options, line))]
+            started[0].add_done_callback(lambda _: line.hang_up())
+        else:
+            obey(app, worker, message)
+    if started:
+        working, beating = started
+        worker.stop(0.0)
+        await working
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
+
+
+def obey(app: Backburner, worker: Worker, message: messages.Message) -> None:
+    """Do what the supervisor says."""
+    match message:
+        case messages.StopNow():
+            worker.stop(message.grace)
+        case messages.Quiet():
+            worker.quiet = message.quiet
+        case messages.CancelJobs():
+            worker.cancel(message.ids)
+        case messages.Lost():
+            worker.lose(message.worker_id)
+        case messages.Poisoned():
+            app.events.emit(Died(job=message.job, error=message.error, reason=message.reason))
+        case _:
+            raise AssertionError(message)
+
+
+async def beat(worker: Worker, options: WorkerOptions, line: messages.Line) -> None:
+    """Send a pulse every second, and once say when this process should be replaced."""
+    outgrown = False
+    while True:
+        line.send(messages.Pulse(len(worker.running), worker.finished, worker.connected))
+        if not outgrown:
+            why = outgrows(options, worker.finished)
+            if why is not None:
+                outgrown = True
+                line.send(messages.Outgrown(why))
+        await asyncio.sleep(PULSE)
+
+
+def outgrows(options: WorkerOptions, finished: int) -> str | None:
+    """Why this process should be replaced, if it should."""
+    if options.max_jobs is not None and finished >= options.max_jobs:
+        return f"it has run {finished} jobs"
+    if options.max_memory is not None:
+        megabytes = memory()
+        if megabytes > options.max_memory:
+            return f"it holds {megabytes:.0f} MB"
+    return None
+
+
+def memory() -> float:
+    """Megabytes that this process holds in memory now; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except OSError:
+        return 0.0
+
+
+async def main(path: str, options: WorkerOptions, descriptor: int, memory: int) -> int:
+    connection = socket.socket(fileno=descriptor)
+    reader, writer = await asyncio.open_connection(sock=connection, limit=LIMIT)
+    line = messages.Line(reader, writer)
+    try:
+        app = load_app(path)
+        await asyncio.to_thread(prepare, app)
+    except Exception as error:  # noqa: BLE001 - whatever an import raises is why it cannot start
+        if not isinstance(error, BackburnerError):
+            sys.excepthook(type(error), error, error.__traceback__)
+            error = ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}")
+        line.send(messages.Refused(str(error)))
+        await line.close()
+        return 1
+    log_to_stderr()
+    await serve(app, options, line, BlackBox(memory, options.slots))
+    return 0
+
+
+def log_to_stderr() -> None:
+    """Show the library's log, unless the app has set up logging by itself."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(process)d %(message)s")
+
+
+def runner() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The event loop of uvloop, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+if __name__ == "__main__":
+    # The supervisor alone ends this process: a signal to the whole group must not cut its jobs short.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    given = msgspec.json.decode(sys.argv[2], type=WorkerOptions)
+    with asyncio.Runner(loop_factory=runner()) as loop:
+        code = loop.run(main(sys.argv[1], given, int(sys.argv[3]), int(sys.argv[4])))
+    # Not sys.exit: a function that does not stop holds its thread, and its job was released.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,135 @@
+"""A worker inside the event loop of another program, as in `async with app.worker():`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from backburner.brokers.base import Beat, Broker, Directives
+from backburner.periodic import stored
+from backburner.worker.loop import Worker
+from backburner.worker.maintenance import Maintenance
+from backburner.worker.options import WorkerOptions
+from backburner.worker.reports import settled
+
+logger = logging.getLogger("backburner")
+
+if TYPE_CHECKING:
+    from backburner.app import Backburner
+    from backburner.lifecycle import Settlement
+
+
+def new_worker_id(pid: int) -> str:
+    """Says where it runs, and is never used twice."""
+    return f"{socket.gethostname()}-{pid}-{secrets.token_hex(3)}"
+
+
+def prepare(app: Backburner) -> None:
+    """Check every task's annotations and store the declared schedules. Raises `ConfigError`."""
+    for task in app.tasks.values():
+        if task.signature is not None:
+            task.signature.check()
+    for schedule in app.declared.values():
+        now = app.broker.now()
+        app.broker.run(app.broker.save_schedule(stored(schedule, now, declared=True)))
+    for bound in app.bounds.values():
+        app.broker.run(app.broker.set_queue(bound.queue, bound=bound))
+
+
+class EmbeddedWorker:
+    """The worker and its maintenance."""
+
+    def __init__(self, app: Backburner, options: WorkerOptions) -> None:
+        self._app = app
+        self.worker = Worker(app, new_worker_id(os.getpid()), options)
+        self.maintenance = Maintenance(
+            app.broker,
+            app.settings,
+            beats=lambda: [self._beat()],
+            directed=self._directed,
+            rescued=self._rescued,
+            emit=app.events.emit,
+        )
+
+    async def drained(self) -> None:
+        """Return when nothing is left to run in the worker's queues: see `WorkerOptions.drain`."""
+        while True:
+            with self._app.broker.waiter([]) as waiter:
+                if not self.worker.running and await is_drained(self._app.broker, self.worker.queues):
+                    return
+                await waiter.wait_async(0.05)
+
+    async def begin(self) -> None:
+        await asyncio.to_thread(prepare, self._app)
+        await self._app.broker.arun(self._app.broker.heartbeat([self._beat(new=True)]))
+
+    async def end(self) -> None:
+        await self._app.broker.arun(self._app.broker.heartbeat([self._beat(lease=0.0)]))
+        await self._app.broker.arun(self._app.broker.rescue(1000, self._app.settings.poison_after))
+
+    def _beat(self, *, new: bool = False, lease: float | None = None) -> Beat:
+        worker = self.worker
+        return Beat(
+            worker=worker.id,
+            lease=self._app.settings.lease if lease is None else lease,
+            new=new,
+            node="embedded",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=tuple(worker.queues),
+            tasks=tuple(self._app.tasks),
+            running=len(worker.running),
+            concurrency=worker.concurrency,
+            quiet=worker.quiet,
+        )
+
+    def _directed(self, directives: Directives) -> None:
+        self.worker.cancel(directives.cancel)
+        if directives.lost:
+            self.worker.lose(new_worker_id(os.getpid()))
+            self._renewed = asyncio.ensure_future(
+                self._app.broker.arun(self._app.broker.heartbeat([self._beat(new=True)]))
+            )
+
+    def _rescued(self, settlements: list[Settlement]) -> None:
+        for each in settlements:
+            settled(self._app.events, each)
+
+
+async def is_drained(broker: Broker, queues: Iterable[str]) -> bool:
+    """Whether no job of these queues is queued, due later, or running."""
+    found = await broker.arun(broker.queues())
+    left = ("queued", "scheduled", "retrying", "running")
+    return not any(info.counts.get(state) for info in found if info.name in queues for state in left)
+
+
+def _report(working: asyncio.Future[None]) -> None:
+    """The program around goes on when the loop fails; it must not look as if jobs were only slow."""
+    if not working.cancelled() and (error := working.exception()) is not None:
+        logger.critical("the embedded worker has failed: no more jobs run here", exc_info=error)
+
+
+@asynccontextmanager
+async def embedded(app: Backburner, options: dict[str, Any]) -> AsyncIterator[EmbeddedWorker]:
+    """Run a worker until the context ends, then stop it within its grace time."""
+    given = WorkerOptions.build(options)
+    worker = EmbeddedWorker(app, given)
+    await worker.begin()
+    working = asyncio.ensure_future(worker.worker.run())
+    working.add_done_callback(_report)
+    maintaining = asyncio.ensure_future(worker.maintenance.run())
+    try:
+        yield worker
+    finally:
+        worker.worker.stop(given.grace)
+        await working
+        maintaining.cancel()
+        with suppress(asyncio.CancelledError):
+            await maintaining
+        await worker.end()

@@ -1,0 +1,169 @@
+"""Where attempts run: coroutines on the loop, plain functions in threads. `processes.py` has the third."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backburner.control import Stop
+from backburner.events import StuckThread
+from backburner.worker.call import acall, call
+from backburner.worker.threads import Threads, Ticket
+
+if TYPE_CHECKING:
+    from backburner.app import Backburner
+    from backburner.context import CurrentJob, StopReason
+    from backburner.job import JobRecord
+    from backburner.task import Task
+    from backburner.worker.outcome import Verdict
+
+STUCK_AFTER = 5.0
+"""Seconds between asking a function to stop and reporting that it does not."""
+
+
+class Run:
+    """One attempt under way. `end` is called once, on the loop, with a value, an error, or a verdict."""
+
+    __slots__ = ("abandoned", "current", "end", "handle", "job", "limit", "seconds", "slot", "task", "timer")
+
+    def __init__(
+        self,
+        job: JobRecord,
+        task: Task[..., Any],
+        current: CurrentJob,
+        limit: float | None,
+        end: Callable[[Run, bytes | None, BaseException | None, Verdict | None], None],
+    ) -> None:
+        self.job = job
+        self.task = task
+        self.current = current
+        self.limit = limit
+        self.end = end
+        self.seconds = 0.0
+        """How long the function ran, measured where it ran: waiting for the loop does not count."""
+        self.handle: Any = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.slot = 0
+        """Its place in the black box."""
+        self.abandoned = False
+        """Its job was handed back, or belongs to another worker by now: what it gives is not recorded."""
+
+
+class Executor(Protocol):
+    """Runs attempts of one kind."""
+
+    def start(self, run: Run) -> None: ...
+
+    def interrupt(self, run: Run, reason: StopReason) -> None:
+        """Make the attempt end soon, if that can be done."""
+
+    async def close(self) -> None: ...
+
+
+class Coroutines:
+    """Coroutine functions, each in a task on the worker's loop."""
+
+    def __init__(self, app: Backburner, loop: asyncio.AbstractEventLoop) -> None:
+        self._app = app
+        self._loop = loop
+        # From Python 3.12 a task can start at once: one that never waits costs no trip round the loop.
+        self._options: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+    def start(self, run: Run) -> None:
+        run.handle = asyncio.Task(self._run(run), loop=self._loop, **self._options)
+
+    def interrupt(self, run: Run, reason: StopReason) -> None:
+        run.handle.cancel()
+
+    async def close(self) -> None:
+        """Nothing is held between attempts."""
+
+    async def _run(self, run: Run) -> None:
+        value: bytes | None = None
+        error: BaseException | None = None
+        began = time.monotonic()
+        try:
+            value = await acall(self._app, run.task, run.job.payload, run.current)
+        except BaseException as raised:  # noqa: BLE001 - SystemExit and a cancellation are outcomes, too
+            error = raised
+        run.seconds = time.monotonic() - began
+        run.end(run, value, error, None)
+
+
+class ThreadCalls:
+    """Plain functions in a pool of threads."""
+
+    def __init__(self, app: Backburner, loop: asyncio.AbstractEventLoop, size: int) -> None:
+        self._app = app
+        self._loop = loop
+        self._threads = Threads(size, loop)
+
+    def start(self, run: Run) -> None:
+        run.handle = self._threads.submit(
+            partial(self._call, run), lambda value, error: run.end(run, value, error, None)
+        )
+
+    def interrupt(self, run: Run, reason: StopReason) -> None:
+        ticket: Ticket = run.handle
+        ticket.interrupt(Stop)
+        self._loop.call_later(STUCK_AFTER, self._report, run)
+
+    async def close(self) -> None:
+        self._threads.close(0.0)
+
+    def _call(self, run: Run) -> bytes | None:
+        began = time.monotonic()
+        try:
+            return call(self._app, run.task, run.job.payload, run.current)
+        finally:
+            run.seconds = time.monotonic() - began
+
+    def _report(self, run: Run) -> None:
+        if run.handle.running:
+            self._app.events.emit(StuckThread(job=run.job, stack=run.handle.stack()))
+
+
+class Surrounded:
+    """Asynchronous middleware around an executor whose functions run elsewhere."""
+
+    def __init__(self, app: Backburner, inner: Executor) -> None:
+        self._app = app
+        self._inner = inner
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, run: Run) -> None:
+        arounds: list[Any] = [middleware.run(run.current) for middleware in self._app.middleware]
+        arounds = [around for around in arounds if hasattr(around, "__aenter__")]
+        if arounds:
+            task = asyncio.get_running_loop().create_task(self._run(run, arounds))
+            self._tasks.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._inner.start(run)
+
+    def interrupt(self, run: Run, reason: StopReason) -> None:
+        self._inner.interrupt(run, reason)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def _run(self, run: Run, arounds: list[Any]) -> None:
+        end, ended = run.end, asyncio.get_running_loop().create_future()
+        run.end = lambda _run, *how: ended.set_result(how)
+        how: Any = None
+        try:
+            async with AsyncExitStack() as stack:
+                for around in arounds:
+                    await stack.enter_async_context(around)
+                self._inner.start(run)
+                how = await ended
+                if how[1] is not None:
+                    raise how[1]
+        except BaseException as error:  # noqa: BLE001 - whatever leaves the middleware is the attempt's outcome
+            how = (None, error, None)
+        end(run, *how)

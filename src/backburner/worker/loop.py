@@ -1,0 +1,417 @@
+"""The claim loop of one worker process (or of an embedded worker).
+
+1. One exchange with the broker settles what has finished and claims what there is room for. While it is in
+   flight more attempts finish and gather in the buffer: the next exchange takes them all. No timers.
+2. A claimed job starts when a slot of its kind is free; `appetite.py` says how many to claim.
+3. When an exchange brings nothing the loop listens for wake-ups, looks once more, and then waits for a
+   wake-up or a finished attempt.
+4. When the broker cannot be reached the buffer is kept, and the same exchange is tried again, later and
+   later, until it goes through. What the broker then refuses (the lease was lost) is dropped, and said.
+5. Stopping: nothing more is claimed, what has not started is released, what runs may end within the grace
+   time and is then interrupted and released. The last settlements are flushed before the loop ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from backburner import lifecycle
+from backburner.brokers.base import Claim, Exchange, Waiter
+from backburner.context import CurrentJob, StopReason
+from backburner.control import Stop
+from backburner.errors import BrokerError
+from backburner.events import BrokerDown, BrokerUp, LostLease, Started, Succeeded, UnknownTask
+from backburner.lifecycle import State
+from backburner.task import Kind
+from backburner.worker import outcome
+from backburner.worker.appetite import Appetite
+from backburner.worker.executors import Coroutines, Executor, Run, Surrounded, ThreadCalls
+from backburner.worker.processes import ProcessDied, Processes
+from backburner.worker.reports import settled
+from backburner.worker.threads import NotStarted
+
+if TYPE_CHECKING:
+    from backburner.app import Backburner
+    from backburner.job import JobRecord
+    from backburner.lifecycle import Settlement
+    from backburner.worker.blackbox import BlackBox
+    from backburner.worker.options import WorkerOptions
+    from backburner.worker.outcome import Verdict
+
+IDLE_POLL = 5.0
+"""Seconds after which an idle worker looks without having been woken."""
+INTERRUPT_TIME = 2.0
+"""Seconds at the end of the grace time for interrupted attempts to unwind (a fifth of a short one)."""
+LOOK_PAST = 0.1
+"""Seconds before it looks again past the jobs of a full kind, where it found none of another kind."""
+HOLD = 1.0
+"""A job claimed and not started for so long goes back: this worker's jobs take longer than it thought."""
+
+
+class Worker:
+    """Claims and runs jobs of `app` as `worker_id`, whose lease somebody else keeps alive."""
+
+    def __init__(
+        self, app: Backburner, worker_id: str, options: WorkerOptions, blackbox: BlackBox | None = None
+    ) -> None:
+        self.app = app
+        self.id = worker_id
+        self.options = options
+        self.queues = options.queues or queues_of(app)
+        self.connected = True
+        self.finished = 0
+        """Attempts that ended here."""
+        self.running: dict[str, Run] = {}
+        loop = asyncio.get_running_loop()
+        coroutines: Executor = Coroutines(app, loop)
+        threads: Executor = ThreadCalls(app, loop, options.threads)
+        processes: Executor = Processes(options.cpu_processes)
+        if app.middleware:
+            threads, processes = Surrounded(app, threads), Surrounded(app, processes)
+        self._executors = {Kind.COROUTINE: coroutines, Kind.THREAD: threads, Kind.PROCESS: processes}
+        slots = {
+            Kind.COROUTINE: options.concurrency,
+            Kind.THREAD: options.threads,
+            Kind.PROCESS: options.cpu_processes,
+        }
+        kinds = {task.kind for task in app.tasks.values()} or {Kind.THREAD}
+        self._slots = {kind: slots[kind] for kind in kinds}
+        self._appetite = Appetite(self._slots)
+        self._busy: Counter[Kind] = Counter()
+        self._unstarted: dict[Kind, deque[JobRecord]] = {kind: deque() for kind in kinds}
+        self._blackbox = blackbox
+        self._look_past_at = 0.0
+        self._tell_started = False
+        self._ends: Counter[Kind] = Counter()
+        """Attempts that ended since the last exchange, and the seconds that they took in sum."""
+        self._spent: dict[Kind, float] = {}
+        self._suspects: deque[JobRecord] = deque()
+        self._starting: set[Kind] = set()
+        self._buffer: list[Settlement] = []
+        self._changed = asyncio.Event()
+        self._quiet = False
+        self._stopping = False
+        self._interrupt = asyncio.Event()
+        self._listening = ExitStack()
+        self._waiter: Waiter | None = None
+
+    # What others ask of it ---------------------------------------------------------------------------
+
+    @property
+    def concurrency(self) -> int:
+        """Attempts that can run at once here."""
+        return sum(self._slots.values())
+
+    @property
+    def quiet(self) -> bool:
+        return self._quiet
+
+    @quiet.setter
+    def quiet(self, value: bool) -> None:
+        self._quiet = value
+        self._changed.set()
+
+    def stop(self, grace: float) -> None:
+        """Begin to stop; a second call shortens the grace time."""
+        loop = asyncio.get_running_loop()
+        unwind = min(INTERRUPT_TIME, grace / 5)
+        loop.call_later(grace - unwind, self._stop_running, "shutdown")
+        loop.call_later(grace, self._interrupt.set)
+        self._stopping = True
+        self._changed.set()
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """Stop these jobs for good, where they run here."""
+        for job_id in job_ids:
+            run = self.running.get(job_id)
+            if run is not None:
+                self._stop_run(run, "cancelled")
+
+    def lose(self, new_id: str) -> None:
+        """The lease has gone to others: stop everything, and go on under a new id."""
+        self.id = new_id
+        self._buffer.clear()
+        for waiting in self._in_hand():
+            waiting.clear()
+        for run in list(self.running.values()):
+            self.app.events.emit(LostLease(job=run.job))
+            self._abandon(run)
+
+    # The loop ----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+        try:
+            while not (self._stopping and self._at_rest()):
+                self._give_back()
+                claim = self._claim()
+                if claim is None and not self._buffer:
+                    await self._wait_for_change()
+                    continue
+                settlements, self._buffer = self._buffer, []
+                exchange = await self._exchange(settlements, claim)
+                self._settled(settlements, exchange)
+                self._take(exchange.jobs)
+                if exchange.jobs:
+                    self._stop_listening()
+                elif not self._buffer and claim is not None:
+                    await self._idle()
+                if not self._buffer:
+                    await asyncio.sleep(0)  # attempts that end at once travel with the next exchange
+        finally:
+            self._stop_listening()
+            for executor in self._executors.values():
+                await executor.close()
+
+    def _at_rest(self) -> bool:
+        if self._interrupt.is_set():
+            for run in list(self.running.values()):
+                # It was interrupted and has not ended: its job goes to others, and this process will end.
+                reason = "interrupted: its worker stopped"
+                self._buffer.append(lifecycle.released(run.job, self.app.broker.now(), reason))
+                self._abandon(run)
+        return not self.running and not self._buffer and not any(self._in_hand())
+
+    def _in_hand(self) -> Iterator[deque[JobRecord]]:
+        """The queues of jobs that were claimed and have not started."""
+        yield self._suspects
+        yield from self._unstarted.values()
+
+    def _claim(self) -> Claim | None:
+        if self._quiet or self._stopping:
+            return None
+        limit, full = self._appetite.wanted(self._busy, {k: len(v) for k, v in self._unstarted.items()})
+        if limit == 0:
+            return None
+        if full and time.monotonic() < self._look_past_at:
+            return None
+        exclude = tuple(task.name for task in self.app.tasks.values() if task.kind in full) if full else ()
+        return Claim(worker=self.id, queues=ordered(self.queues), limit=limit, exclude=exclude)
+
+    async def _exchange(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
+        pause = 0.05
+        while True:
+            began = time.monotonic()
+            try:
+                # Shielded: an answer that nobody hears would leave claimed jobs with nobody to run them.
+                exchange = await asyncio.shield(
+                    asyncio.ensure_future(self.app.broker.arun(self.app.broker.exchange(settlements, claim)))
+                )
+            except BrokerError as error:
+                if self.connected:
+                    self.connected = False
+                    self.app.events.emit(BrokerDown(error=str(error)))
+                if self._stopping and self._interrupt.is_set():
+                    return Exchange([], [])  # the leases run out, and others get the jobs
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 2.0)
+                continue
+            if not self.connected:
+                self.connected = True
+                self.app.events.emit(BrokerUp())
+            kinds = Counter(self._kind(job) for job in exchange.jobs)
+            self._appetite.exchanged(time.monotonic() - began, kinds)
+            for kind, count in self._ends.items():
+                self._appetite.ran(kind, self._spent[kind] / count)
+            self._ends.clear()
+            self._spent.clear()
+            if claim is not None and claim.exclude and not exchange.jobs:
+                self._look_past_at = time.monotonic() + LOOK_PAST
+            return exchange
+
+    def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
+        events, lost = self.app.events, exchange.lost
+        quick = not events.wanted(Succeeded)
+        for each in settlements:
+            if lost and each.job.id in lost:
+                events.emit(LostLease(job=each.job))
+            elif not (quick and each.state is State.SUCCEEDED):
+                settled(events, each)
+
+    async def _wait_for_change(self, timeout: float | None = None) -> None:
+        self._changed.clear()
+        if not self._buffer:
+            waits = [asyncio.ensure_future(self._changed.wait())]
+            if self._stopping:
+                waits.append(asyncio.ensure_future(self._interrupt.wait()))
+            await _first(waits, HOLD if any(self._in_hand()) else timeout)
+
+    async def _idle(self) -> None:
+        """Nothing to claim: listen, look once more, then wait."""
+        if self._waiter is None:
+            topics = [f"queue:{queue}" for queue in self.queues]
+            self._waiter = self._listening.enter_context(self.app.broker.waiter(topics))
+            return
+        self._changed.clear()
+        if not self._buffer and not self._stopping:
+            waits = [
+                asyncio.ensure_future(self._waiter.wait_async(IDLE_POLL)),
+                asyncio.ensure_future(self._changed.wait()),
+            ]
+            await _first(waits, None)
+
+    def _stop_listening(self) -> None:
+        self._listening.close()
+        self._waiter = None
+
+    # Jobs in hand ------------------------------------------------------------------------------------
+
+    def _take(self, jobs: Iterable[JobRecord]) -> None:
+        now = self.app.broker.now()
+        self._tell_started = self.app.events.wanted(Started)
+        for job in jobs:
+            task = self.app.tasks.get(job.task)
+            if job.cancel_requested:
+                reason = job.reason or "cancelled"
+                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
+            elif job.expires_at is not None and job.expires_at <= now:
+                reason = f"expired: it had not started after {now - job.created_at:.0f} s"
+                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
+            elif task is None:
+                self.app.events.emit(UnknownTask(job=job))
+                reason = f"no worker that claimed it has the code of task {job.task}"
+                self._refuse(lifecycle.snoozed(job, self.app.settings.unknown_task_delay, now, reason))
+            elif self._is_suspect(job):
+                self._suspects.append(job)
+            else:
+                self._unstarted[task.kind].append(job)
+        self._start_suspect()
+        for kind in self._unstarted:
+            self._start_waiting(kind)
+
+    def _refuse(self, settlement: Settlement) -> None:
+        self._buffer.append(settlement)
+
+    def _start_waiting(self, kind: Kind) -> None:
+        waiting = self._unstarted[kind]
+        self._starting.add(kind)  # while this goes on, an attempt that ends at once need not ask for it
+        while waiting and self._busy[kind] < self._slots[kind]:
+            self._start(waiting.popleft())
+        self._starting.discard(kind)
+
+    def _is_suspect(self, job: JobRecord) -> bool:
+        """One more crash makes it a poison pill: it runs while no other suspect does, lest the guilty one
+        takes the innocent with it once more.
+        """
+        return job.crashes > 0 and job.crashes >= self.app.settings.poison_after - 1
+
+    def _start_suspect(self) -> None:
+        if self._suspects and not any(self._is_suspect(run.job) for run in self.running.values()):
+            kind = self._kind(self._suspects[0])
+            if self._busy[kind] < self._slots[kind]:
+                self._start(self._suspects.popleft())
+
+    def _start(self, job: JobRecord) -> None:
+        task = self.app.tasks[job.task]
+        limit = job.options.timeout
+        if limit is None:
+            limit = task.timeout if task.timeout is not None else self.app.settings.timeout
+        current = CurrentJob(self.app, job, None if limit is None else time.monotonic() + limit)
+        run = Run(job, task, current, limit, self._ended)
+        self.running[job.id] = run
+        self._busy[task.kind] += 1
+        if limit is not None:
+            run.timer = asyncio.get_running_loop().call_later(limit, self._stop_run, run, "timeout")
+        if self._tell_started:
+            self.app.events.emit(Started(job=job))
+        if self._blackbox is not None:
+            run.slot = self._blackbox.start(job.id)
+        self._executors[task.kind].start(run)
+
+    def _ended(
+        self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None
+    ) -> None:
+        kind = run.task.kind
+        if run.timer is not None:
+            run.timer.cancel()
+        self._busy[kind] -= 1
+        self.finished += 1
+        if self._blackbox is not None:
+            self._blackbox.end(run.slot)
+        self._spent[kind] = self._spent.get(kind, 0.0) + run.seconds
+        self._ends[kind] += 1
+        if not run.abandoned:
+            del self.running[run.job.id]
+            self._buffer.append(self._settlement(run, value, error, verdict))
+        self._changed.set()
+        if self._suspects and not self._stopping:
+            asyncio.get_running_loop().call_soon(self._start_suspect)
+        if self._unstarted[kind] and kind not in self._starting and not self._stopping:
+            self._starting.add(kind)
+            asyncio.get_running_loop().call_soon(self._start_waiting, kind)
+
+    def _settlement(
+        self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None
+    ) -> Settlement:
+        now, settings, reason = self.app.broker.now(), self.app.settings, run.current.stop_reason
+        if error is None and verdict is None:
+            own = run.job.options.result_ttl
+            ttl = run.task.result_ttl if own is None else own
+            keep = settings.keep_finished if ttl is None else ttl
+            return lifecycle.succeeded(run.job, value, now, keep=keep, follow_ups=run.current.follow_ups)
+        if verdict is not None:
+            return outcome.judged(run.job, verdict, settings, now)
+        assert error is not None
+        if isinstance(error, NotStarted):
+            return lifecycle.released(run.job, now)
+        if reason is not None and isinstance(error, asyncio.CancelledError | Stop):
+            return outcome.stopped(run.task, run.job, reason, run.limit, settings, now)
+        if isinstance(error, ProcessDied):
+            return lifecycle.crashed(run.job, now, poison_after=settings.poison_after)
+        verdict = outcome.verdict(run.task, run.job, error, settings, now)
+        return outcome.judged(run.job, verdict, settings, now)
+
+    def _stop_run(self, run: Run, reason: StopReason) -> None:
+        if run.current.stop_reason is None and run.job.id in self.running:
+            run.current.ask_to_stop(reason)
+            self._executors[run.task.kind].interrupt(run, reason)
+
+    def _stop_running(self, reason: StopReason) -> None:
+        for run in list(self.running.values()):
+            self._stop_run(run, reason)
+
+    def _abandon(self, run: Run) -> None:
+        self._stop_run(run, "lost")
+        run.abandoned = True
+        self.running.pop(run.job.id, None)
+
+    def _give_back(self) -> None:
+        """Release what was claimed and cannot start: at once when stopping, else after a while."""
+        now = self.app.broker.now()
+        for waiting in self._in_hand():
+            while waiting and (self._stopping or now - (waiting[0].started_at or now) > HOLD):
+                self._buffer.append(lifecycle.released(waiting.popleft(), now))
+
+    def _kind(self, job: JobRecord) -> Kind:
+        task = self.app.tasks.get(job.task)
+        return task.kind if task else Kind.THREAD
+
+
+def queues_of(app: Backburner) -> dict[str, int]:
+    """Every queue that the app's tasks and schedules name, without weights."""
+    names = {task.placement.queue for task in app.tasks.values()}
+    names |= {schedule.queue for schedule in app.declared.values()}
+    return dict.fromkeys(sorted({"default", *names, *app.bounds}), 0)
+
+
+def ordered(queues: dict[str, int]) -> tuple[str, ...]:
+    """The queues in the order of one claim: as given, or drawn by weight, so that none starves."""
+    if not any(queues.values()):
+        return tuple(queues)
+    # Efraimidis and Spirakis (2006): the largest u ** (1 / w) comes first with probability w / sum(w).
+    return tuple(sorted(queues, key=lambda name: -(random.random() ** (1 / max(queues[name], 1e-9)))))
+
+
+async def _first(waits: Sequence[asyncio.Future[Any]], timeout: float | None) -> None:
+    """Wait for the first of these, and call off the others."""
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()

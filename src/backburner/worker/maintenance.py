@@ -1,0 +1,151 @@
+"""The duties that keep a node's jobs moving. One loop does them for all of its workers.
+
+1. heartbeat  one write for all workers; brings back cancellations and lost leases.
+2. stage      moves due jobs to their queues, and sleeps exactly until the next one is due.
+3. tick       enqueues what due periodic tasks say.
+4. rescue     hands the jobs of dead workers back.
+5. prune      deletes what has outlived its retention, and warns before dead letters are trimmed.
+
+Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage
+is tried again a second later; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backburner.brokers.base import Beat, Broker, Directives
+from backburner.errors import BrokerError
+from backburner.events import BrokerDown, BrokerUp, DeadNearLimit, DeadTrimmed, Event
+from backburner.periodic import tick
+
+if TYPE_CHECKING:
+    from backburner.lifecycle import Settlement
+    from backburner.settings import Settings
+
+BATCH = 500
+"""Jobs that one duty moves in one operation."""
+NEAR = 0.8
+"""Of `max_dead`: from here on the dead letters are reported."""
+LONGEST = 1.0
+"""Seconds between two looks for due jobs and due schedules, at most."""
+
+
+@dataclass
+class Duty:
+    """One of the duties, and when it is due on `time.monotonic()`."""
+
+    perform: Callable[[], Awaitable[float]]
+    """Does it once, and says in how many seconds again."""
+    due: float = 0.0
+
+
+class Maintenance:
+    """Does the duties. The callbacks say which workers live here, and take what the duties find."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        *,
+        beats: Callable[[], list[Beat]],
+        directed: Callable[[Directives], None],
+        rescued: Callable[[list[Settlement]], None],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._broker = broker
+        self._settings = settings
+        self._beats = beats
+        self._directed = directed
+        self._rescued = rescued
+        self._emit = emit
+        self.connected = True
+        self.heartbeat = Duty(self._heartbeat)
+        self.rescue = Duty(self._rescue)
+        self._stage = Duty(self._perform_stage)
+        self._duties = [
+            self.heartbeat,
+            self._stage,
+            Duty(self._tick),
+            self.rescue,
+            Duty(self._prune),
+        ]
+        self._nudged = asyncio.Event()
+
+    def nudge(self, *duties: Duty) -> None:
+        """Do these duties now."""
+        for duty in duties:
+            duty.due = 0.0
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            for duty in self._duties:
+                if duty.due <= time.monotonic():
+                    duty.due = time.monotonic() + await self._attempt(duty)
+            self._nudged.clear()
+            await self._wait(min(duty.due for duty in self._duties) - time.monotonic())
+
+    async def _attempt(self, duty: Duty) -> float:
+        try:
+            pause = await duty.perform()
+        except BrokerError as error:
+            if self.connected:
+                self.connected = False
+                self._emit(BrokerDown(error=str(error)))
+            return random.uniform(0.5, 1.0)
+        if not self.connected:
+            self.connected = True
+            self._emit(BrokerUp())
+        return pause
+
+    async def _wait(self, pause: float) -> None:
+        topics = ["stage", *(f"worker:{beat.worker}" for beat in self._beats())]
+        with self._broker.waiter(topics) as waiter:
+            woken = asyncio.ensure_future(waiter.wait_async(max(pause, 0.0)))
+            nudged = asyncio.ensure_future(self._nudged.wait())
+            try:
+                await asyncio.wait([woken, nudged], return_when=asyncio.FIRST_COMPLETED)
+                if woken.done() and woken.result():
+                    self.nudge(self.heartbeat, self._stage)
+            finally:
+                woken.cancel()
+                nudged.cancel()
+
+    async def _heartbeat(self) -> float:
+        beats = self._beats()
+        if beats:
+            self._directed(await self._broker.arun(self._broker.heartbeat(beats)))
+        return self._settings.heartbeat * random.uniform(0.8, 1.0)
+
+    async def _perform_stage(self) -> float:
+        staged = await self._broker.arun(self._broker.stage(BATCH))
+        if staged.next_at is None:
+            return LONGEST
+        return min(max(staged.next_at - self._broker.now(), 0.0), LONGEST)
+
+    async def _tick(self) -> float:
+        ticked = await self._broker.arun(tick(self._broker))
+        if ticked.next_at is None:
+            return LONGEST
+        return min(max(ticked.next_at - self._broker.now(), 0.0), LONGEST)
+
+    async def _rescue(self) -> float:
+        rescued = await self._broker.arun(self._broker.rescue(BATCH, self._settings.poison_after))
+        self._rescued(rescued)
+        return 0.0 if len(rescued) == BATCH else self._settings.heartbeat / 2
+
+    async def _prune(self) -> float:
+        pruned = await self._broker.arun(self._broker.prune(BATCH, self._settings.max_dead))
+        for queue, count in pruned.trimmed.items():
+            self._emit(DeadTrimmed(queue=queue, count=count))
+        for queue, count in pruned.dead.items():
+            if count >= NEAR * self._settings.max_dead:
+                self._emit(DeadNearLimit(queue=queue, count=count, limit=self._settings.max_dead))
+        return 0.1 if pruned.deleted == BATCH or pruned.trimmed else 30.0

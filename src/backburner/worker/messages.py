@@ -1,0 +1,119 @@
+"""What a supervisor and its worker processes say to each other, as JSON lines over a socket pair."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backburner.job import JobRecord
+from backburner.lifecycle import ErrorInfo
+from backburner.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Hello(msgspec.Struct, tag=True):
+    """From the worker process: its code is loaded."""
+
+    settings: Settings
+    queues: tuple[str, ...]
+    tasks: tuple[str, ...]
+    concurrency: int
+
+
+class Refused(msgspec.Struct, tag=True):
+    """From the worker process: it cannot start, and why."""
+
+    error: str
+
+
+class Pulse(msgspec.Struct, tag=True):
+    """From the worker process, once a second: its event loop answers."""
+
+    running: int
+    finished: int
+    connected: bool
+
+
+class Outgrown(msgspec.Struct, tag=True):
+    """From the worker process: it has done its share of jobs, or holds too much memory; replace it."""
+
+    why: str
+
+
+class Start(msgspec.Struct, tag=True):
+    """To the worker process: its lease begins under this id."""
+
+    worker_id: str
+
+
+class StopNow(msgspec.Struct, tag=True):
+    """To the worker process: end within `grace` seconds. Sent again with less to hurry."""
+
+    grace: float
+
+
+class Quiet(msgspec.Struct, tag=True):
+    """To the worker process: claim nothing more (or claim again)."""
+
+    quiet: bool
+
+
+class CancelJobs(msgspec.Struct, tag=True):
+    """To the worker process: stop these jobs for good."""
+
+    ids: list[str]
+
+
+class Lost(msgspec.Struct, tag=True):
+    """To the worker process: its lease has gone to others; it goes on under a new id."""
+
+    worker_id: str
+
+
+class Poisoned(msgspec.Struct, tag=True):
+    """To one worker process: this job was declared dead where no user code runs; tell the handlers."""
+
+    job: JobRecord
+    error: ErrorInfo
+    reason: str
+
+
+FromChild = Hello | Refused | Pulse | Outgrown
+ToChild = Start | StopNow | Quiet | CancelJobs | Lost | Poisoned
+Message = FromChild | ToChild
+
+_decoder = msgspec.json.Decoder(Message)
+
+
+class Line:
+    """One end of the conversation."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def send(self, message: Message) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(msgspec.json.encode(message) + b"\n")
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """What the other end says, until it is gone."""
+        try:
+            while line := await self._reader.readline():
+                yield _decoder.decode(line)
+        except ConnectionError:
+            return
+
+    async def close(self) -> None:
+        """Send what is left, and hang up."""
+        with suppress(ConnectionError):
+            await self._writer.drain()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        self._writer.close()

@@ -1,0 +1,95 @@
+"""One worker process as its supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backburner.worker.blackbox import BlackBox
+from backburner.worker.messages import Hello, Line, Message, Pulse, StopNow
+
+if TYPE_CHECKING:
+    from backburner.worker.options import WorkerOptions
+
+DUMP_TIME = 1.0
+"""Seconds that a process has to print its stacks."""
+KILL_AFTER = 5.0
+"""Seconds beyond its grace time after which a process that was told to stop is killed."""
+
+
+class WorkerProcess:
+    """A running process and the line to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, line: Line, blackbox: BlackBox) -> None:
+        self._process = process
+        self.line = line
+        self.blackbox = blackbox
+        self.worker_id = ""
+        self.hello: Hello | None = None
+        self.pulse: Pulse | None = None
+        self.pulsed_at = time.monotonic()
+        self.stopping = False
+        self.refused = False
+        self.outgrown = False
+
+    @classmethod
+    async def spawn(cls, path: str, options: WorkerOptions) -> WorkerProcess:
+        ours, theirs = socket.socketpair()
+        blackbox, memory = BlackBox.make(options.slots)
+        try:
+            descriptors = (theirs.fileno(), memory)
+            arguments = (path, msgspec.json.encode(options).decode(), *map(str, descriptors))
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "backburner.worker.child", *arguments), pass_fds=descriptors
+            )
+        finally:
+            theirs.close()
+            os.close(memory)
+        return cls(process, Line(*await asyncio.open_connection(sock=ours)), blackbox)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def started(self) -> bool:
+        """Whether it has been told to start under its id."""
+        return bool(self.worker_id)
+
+    def send(self, message: Message) -> None:
+        if self.started:
+            self.line.send(message)
+
+    def stop(self, grace: float) -> None:
+        """Tell it to end; kill it if it does not."""
+        self.stopping = True
+        if self.started:
+            self.line.send(StopNow(grace))
+            asyncio.get_running_loop().call_later(grace + KILL_AFTER, self.kill)
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def dump_and_kill(self) -> None:
+        """Have it print the stacks of all its threads, then kill it."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGUSR2)
+            await asyncio.sleep(DUMP_TIME)
+        self.kill()
+
+    async def wait(self) -> int:
+        """The exit code, once it has ended."""
+        code = await self._process.wait()
+        await self.line.close()
+        return code

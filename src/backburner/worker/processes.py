@@ -1,0 +1,147 @@
+"""Processes of their own for `cpu=True` functions: they use a core each, and can be killed.
+
+1. A process is started when a job finds none idle, and is kept for the next one.
+2. Request and reply travel over a socket pair as msgpack with a length in front. The process judges what
+   the function raised by the retry policy, because an exception cannot travel: its verdict can.
+3. To stop an attempt is to kill its process. One that dies unasked crashed with its job: a poison pill
+   hurts nobody but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from backburner.control import Stop
+from backburner.job import JobRecord
+from backburner.worker.outcome import Verdict
+
+if TYPE_CHECKING:
+    from backburner.context import StopReason
+    from backburner.worker.executors import Run
+
+LENGTH = struct.Struct("!I")
+
+
+class Request(msgspec.Struct):
+    """Run this job with the task found at `module` and `qualname`."""
+
+    module: str
+    qualname: str
+    job: JobRecord
+    limit: float | None
+
+
+class Reply(msgspec.Struct):
+    """What became of it: a result, or a verdict."""
+
+    result: bytes | None = None
+    follow_ups: tuple[JobRecord, ...] = ()
+    verdict: Verdict | None = None
+
+
+class ProcessDied(Exception):
+    """A process ended without being asked to while it ran a job."""
+
+
+class _Slot:
+    """One process and the socket to it."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls) -> _Slot:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "backburner.worker.cpu", str(theirs.fileno())),
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        return cls(process, *await asyncio.open_connection(sock=ours))
+
+    async def ask(self, request: Request) -> Reply:
+        data = msgspec.msgpack.encode(request)
+        self._writer.write(LENGTH.pack(len(data)) + data)
+        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+        return msgspec.msgpack.decode(await self._reader.readexactly(length), type=Reply)
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+    async def close(self) -> None:
+        self.kill()
+        self._writer.close()
+        await self.process.wait()
+
+
+class Processes:
+    """The processes of one worker, `size` at most (the worker starts no more jobs than that)."""
+
+    def __init__(self, size: int) -> None:
+        self._idle: list[_Slot] = []
+        self._runs: set[asyncio.Task[None]] = set()
+        self.size = size
+
+    def start(self, run: Run) -> None:
+        running = asyncio.get_running_loop().create_task(self._run(run))
+        self._runs.add(running)
+        running.add_done_callback(self._runs.discard)
+
+    def interrupt(self, run: Run, reason: StopReason) -> None:
+        slot: _Slot | None = run.handle
+        if slot is not None:
+            slot.kill()
+
+    async def close(self) -> None:
+        if self._runs:
+            await asyncio.wait(self._runs)
+        for slot in self._idle:
+            await slot.close()
+
+    async def _run(self, run: Run) -> None:
+        try:
+            slot = self._idle.pop() if self._idle else await _Slot.open()
+        except OSError as error:  # no memory or no descriptor for one more process: a failure like any other
+            run.end(run, None, error, None)
+            return
+        run.handle = slot
+        if run.current.stop_reason is not None:
+            slot.kill()
+        began = time.monotonic()
+        try:
+            reply = await slot.ask(_request(run))
+        except (EOFError, ConnectionError):
+            await slot.close()
+            run.end(run, None, Stop() if run.current.stop_reason else ProcessDied(), None)
+            return
+        run.seconds = time.monotonic() - began
+        self._idle.append(slot)
+        for record in reply.follow_ups:
+            run.current.follow(record)
+        run.end(run, reply.result, None, reply.verdict)
+
+
+def _request(run: Run) -> Request:
+    function: Any = run.task.function
+    module = function.__module__
+    if module == "__main__":
+        module = run.task.name.removesuffix(f".{function.__qualname__}")
+    return Request(module, function.__qualname__, run.job, run.limit)

@@ -1,0 +1,355 @@
+"""The supervisor: starts the worker processes, keeps their leases alive, and runs no user code.
+
+1. Each worker process says `Hello` when its code is loaded. The first one's settings tell the supervisor
+   which broker to open. The process is registered under a new id, and told to start.
+2. One heartbeat keeps the leases of all of them: user code that holds the interpreter for minutes costs
+   none. The other maintenance duties run here, too.
+3. A process that dies unasked is replaced, and its lease is ended at once: its jobs are rescued within
+   milliseconds. Only the loss of the whole machine waits for the lease to run out.
+4. A process that has outgrown its limits is stopped when its successor works; one whose loop does not
+   answer prints its stacks and is killed.
+5. SIGTERM or SIGINT: nothing more is claimed, running jobs have the grace time, and the exit code is 0.
+   A second signal hurries. SIGUSR1 makes the workers quiet, and SIGUSR1 again ends that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backburner import brokers
+from backburner.brokers.base import Beat, Broker, Directives
+from backburner.errors import BackburnerError, BrokerError
+from backburner.events import Events, WorkerDied
+from backburner.lifecycle import ErrorInfo
+from backburner.worker import messages
+from backburner.worker.child import log_to_stderr
+from backburner.worker.embedded import is_drained, new_worker_id
+from backburner.worker.health import Health, Status
+from backburner.worker.maintenance import Maintenance
+from backburner.worker.notify import Notify
+from backburner.worker.process import WorkerProcess
+from backburner.worker.reload import changed
+from backburner.worker.reports import settled
+
+if TYPE_CHECKING:
+    from backburner.lifecycle import Settlement
+    from backburner.settings import Settings
+    from backburner.worker.options import WorkerOptions
+
+logger = logging.getLogger("backburner")
+CHECK = 0.25
+"""Seconds between two looks at the processes' pulses, and at what is left to drain."""
+RESTART_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before a process that died before it could start is started again."""
+
+
+class Supervisor:
+    """Runs `options.processes` worker processes of the app at `path`."""
+
+    def __init__(self, path: str, options: WorkerOptions) -> None:
+        self.path = path
+        self.options = options
+        self.events = Events()
+        self.processes: list[WorkerProcess] = []
+        self.settings: Settings | None = None
+        self.broker: Broker | None = None
+        self.maintenance: Maintenance | None = None
+        self.exit_code = 0
+        self._stopping = False
+        self._quiet = False
+        self._ended = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._failures = 0
+        self._notify = Notify()
+
+    async def run(self) -> int:
+        """Until the workers have stopped; the exit code of the command."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGUSR1, self.toggle_quiet)
+        health = await self._serve_health()
+        for _ in range(self.options.processes):
+            self._begin(self._live())
+        self._begin(self._check())
+        self._begin(self._notify.watchdog(lambda: True))
+        if self.options.reload:
+            self._begin(self._reload())
+        await self._ended.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if health is not None:
+            await health.stop()
+        if self.broker is not None:
+            self.broker.close()
+        return self.exit_code
+
+    def stop(self) -> None:
+        """Stop the workers; called again, without waiting for their jobs."""
+        grace = 0.0 if self._stopping else self.options.grace
+        if not self._stopping:
+            logger.info("stopping: running jobs have %g s; a second signal hurries", grace)
+        self._stopping = True
+        self._notify.stopping()
+        for process in self.processes:
+            process.stop(grace)
+        if not self.processes:
+            self._ended.set()
+
+    def toggle_quiet(self) -> None:
+        """Claim nothing more, or claim again; what runs goes on."""
+        self._quiet = not self._quiet
+        logger.info("quiet: nothing more is claimed" if self._quiet else "no longer quiet")
+        for process in self.processes:
+            process.send(messages.Quiet(self._quiet))
+
+    # The life of one process -------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        """Start one worker process, listen to it, and see it end."""
+        process = await WorkerProcess.spawn(self.path, self.options)
+        self.processes.append(process)
+        if self._stopping:
+            process.stop(0.0)
+        async for message in process.line.messages():
+            match message:
+                case messages.Hello():
+                    await self._welcome(process, message)
+                case messages.Refused():
+                    logger.error("error: %s", message.error)
+                    process.refused = True
+                case messages.Pulse():
+                    process.pulse, process.pulsed_at = message, time.monotonic()
+                case messages.Outgrown():
+                    logger.info("replacing worker %s: %s", process.worker_id, message.why)
+                    process.outgrown = True
+                    self._begin(self._live())
+                case _:
+                    raise AssertionError(message)
+        code = await process.wait()
+        self.processes.remove(process)
+        await self._departed(process, code)
+        process.blackbox.close()
+
+    async def _welcome(self, process: WorkerProcess, hello: messages.Hello) -> None:
+        if self.broker is None:
+            self._open(hello.settings)
+        process.hello = hello
+        await self._register(process)
+        process.send(messages.Start(process.worker_id))
+        if self._quiet:
+            process.send(messages.Quiet(True))
+        for outgrown in [each for each in self.processes if each.outgrown][:1]:
+            outgrown.stop(self.options.grace)
+            outgrown.outgrown = False
+        self._failures = 0
+        logger.info("worker %s serves %s", process.worker_id, ", ".join(hello.queues))
+        if sum(each.started for each in self.processes) == self.options.processes:
+            self._notify.ready()
+
+    async def _departed(self, process: WorkerProcess, code: int) -> None:
+        """A process has ended: end its lease, hand back what it had, and replace it if it was not told to."""
+        unasked = not process.stopping and not self._stopping
+        if process.started:
+            jobs = await self._end_lease(process)
+            if unasked:
+                self.events.emit(WorkerDied(worker=process.worker_id, exit_code=code, jobs=jobs))
+        if unasked:
+            if not process.started:
+                self._failures += 1
+                if self.broker is None and process.refused:
+                    self.exit_code = 2
+                    self._stopping = True
+                    for other in self.processes:
+                        other.stop(0.0)
+            if not self._stopping:
+                pause = (
+                    0.0 if process.started else RESTART_PAUSES[min(self._failures, len(RESTART_PAUSES) - 1)]
+                )
+                self._begin(self._later(pause))
+        if self._stopping and not self.processes:
+            self._ended.set()
+
+    async def _later(self, pause: float) -> None:
+        await asyncio.sleep(pause)
+        if not self._stopping:
+            await self._live()
+
+    async def _end_lease(self, process: WorkerProcess) -> int:
+        broker, settings = self.broker, self.settings
+        assert broker is not None
+        assert settings is not None
+        try:
+            await self._beat(process, lease=0.0)
+            started = {process.worker_id: process.blackbox.started()}
+            rescued = await broker.arun(broker.rescue(10_000, settings.poison_after, started))
+        except BrokerError:
+            logger.warning("the jobs of %s wait for its lease to run out: no broker", process.worker_id)
+            return 0
+        self._rescued(rescued)
+        return len(rescued)
+
+    # Leases and duties -------------------------------------------------------------------------------
+
+    def _open(self, settings: Settings) -> None:
+        self.settings = settings
+        self.broker = brokers.connect(settings.url)
+        self.maintenance = Maintenance(
+            self.broker,
+            settings,
+            beats=lambda: [self._sign(each) for each in self.processes if each.started],
+            directed=self._directed,
+            rescued=self._rescued,
+            emit=self.events.emit,
+        )
+        self._begin(self.maintenance.run())
+
+    def _sign(self, process: WorkerProcess, *, new: bool = False, lease: float | None = None) -> Beat:
+        assert self.settings is not None
+        assert process.hello is not None
+        return Beat(
+            worker=process.worker_id,
+            lease=self.settings.lease if lease is None else lease,
+            new=new,
+            node=f"{socket.gethostname()}-{self.path}",
+            host=socket.gethostname(),
+            pid=process.pid,
+            queues=process.hello.queues,
+            tasks=process.hello.tasks,
+            running=process.pulse.running if process.pulse else 0,
+            concurrency=process.hello.concurrency,
+            quiet=self._quiet or process.stopping,
+        )
+
+    async def _beat(self, process: WorkerProcess, *, new: bool = False, lease: float | None = None) -> None:
+        assert self.broker is not None
+        await self.broker.arun(self.broker.heartbeat([self._sign(process, new=new, lease=lease)]))
+
+    async def _register(self, process: WorkerProcess) -> None:
+        """Give it a new id and a lease; its work waits for that, however long the broker is away."""
+        process.worker_id = new_worker_id(process.pid)
+        while True:
+            try:
+                return await self._beat(process, new=True)
+            except BrokerError as error:
+                logger.warning("no broker yet: %s", error)
+                await asyncio.sleep(1.0)
+
+    def _directed(self, directives: Directives) -> None:
+        if directives.cancel:
+            for process in self.processes:
+                process.send(messages.CancelJobs(directives.cancel))
+        for process in self.processes:
+            if process.worker_id in directives.lost:
+                logger.warning("worker %s had lost its lease: it drops what it ran", process.worker_id)
+                self._begin(self._renew(process))
+
+    async def _renew(self, process: WorkerProcess) -> None:
+        await self._register(process)
+        process.send(messages.Lost(process.worker_id))
+
+    def _rescued(self, settlements: list[Settlement]) -> None:
+        """Report what was rescued; the handlers of a death are user code, and run in a worker process."""
+        for each in settlements:
+            settled(self.events, each)
+            witness = next((process for process in self.processes if process.started), None)
+            if each.verb == "poison" and witness is not None:
+                error = ErrorInfo(None, each.reason or "")
+                witness.send(messages.Poisoned(each.job, error, each.reason or ""))
+
+    # Looking after the processes ---------------------------------------------------------------------
+
+    async def _check(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK)
+            for process in self.processes:
+                silent = time.monotonic() - process.pulsed_at
+                if process.started and silent > self.options.unresponsive:
+                    logger.error("worker %s has not answered for %.0f s: replaced", process.worker_id, silent)
+                    await process.dump_and_kill()
+            if self.options.drain and not self._stopping and await self._drained():
+                self.stop()
+
+    async def _drained(self) -> bool:
+        idle = all(each.started and each.pulse and not each.pulse.running for each in self.processes)
+        if not (idle and self.processes and self.broker):
+            return False
+        hello = self.processes[0].hello
+        assert hello is not None
+        with suppress(BrokerError):
+            return await is_drained(self.broker, hello.queues)
+        return False
+
+    async def _reload(self) -> None:
+        while True:
+            files = await changed([Path.cwd()])
+            logger.info("reloading: %s changed", ", ".join(sorted(path.name for path in files)))
+            for process in list(self.processes):
+                process.stop(self.options.grace)
+                self._begin(self._live())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the supervisor failed, and stops its workers", exc_info=error)
+            self.exit_code = 1
+            self.stop()
+
+    # What others see ---------------------------------------------------------------------------------
+
+    async def _serve_health(self) -> Health | None:
+        if self.options.health is None:
+            return None
+        host, _, port = self.options.health.rpartition(":")
+        health = Health(self.status)
+        bound = await health.start(host or "127.0.0.1", int(port))
+        logger.info("health on http://%s:%d", host or "127.0.0.1", bound)
+        return health
+
+    def status(self) -> Status:
+        """What the probes answer."""
+        started = [each for each in self.processes if each.started]
+        reasons = []
+        if len(started) < self.options.processes:
+            reasons.append(f"{len(started)} of {self.options.processes} worker processes have started")
+        if any(each.pulse and not each.pulse.connected for each in started):
+            reasons.append("a worker cannot reach the broker")
+        if self.maintenance is not None and not self.maintenance.connected:
+            reasons.append("the supervisor cannot reach the broker")
+        if self._stopping:
+            reasons.append("stopping")
+        workers = [
+            {
+                "id": each.worker_id,
+                "pid": each.pid,
+                "running": each.pulse.running if each.pulse else 0,
+                "finished": each.pulse.finished if each.pulse else 0,
+            }
+            for each in started
+        ]
+        return Status(True, not reasons, reasons, {"quiet": self._quiet, "workers": workers})
+
+
+def main(path: str, options: WorkerOptions) -> int:
+    """Run the workers of the app at `module:attribute` until they are told to stop; the exit code."""
+    log_to_stderr()
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(Supervisor(path, options).run())
+    except BackburnerError as error:
+        logger.error("error: %s", error)  # noqa: TRY400 - one line says it all
+        return 2
