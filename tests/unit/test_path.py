@@ -65,9 +65,9 @@ class Recorder:
 
     def check(self, functions: int, files: int) -> None:
         assert self.state == "after", f"never came to {self.last}"
-        names = sorted(code.co_qualname for code in self.codes)
+        names = sorted(f"{Path(code.co_filename).name} {code.co_qualname}" for code in self.codes)
         assert len(names) <= functions, "\n".join(names)
-        assert len({code.co_filename for code in self.codes}) <= files, names
+        assert len({code.co_filename for code in self.codes}) <= files, "\n".join(names)
 
 
 @pytest.fixture

@@ -215,6 +215,7 @@ class Worker:
             if not self.connected:
                 self.connected = True
                 self.app.events.emit(BrokerUp())
+            self._tell_started = self.app.events.wanted(Started)
             kinds = Counter(self._kind(job) for job in exchange.jobs)
             self._appetite.exchanged(time.monotonic() - began, kinds)
             for kind, count in self._ends.items():
@@ -264,7 +265,6 @@ class Worker:
 
     def _take(self, jobs: Iterable[JobRecord]) -> None:
         now = self.app.broker.now()
-        self._tell_started = self.app.events.wanted(Started)
         for job in jobs:
             task = self.app.tasks.get(job.task)
             if job.cancel_requested:

@@ -150,7 +150,7 @@ class PipeWaiter:
     def _stamp(self) -> tuple[int, int]:
         try:
             status = os.stat(self._log)
-        except FileNotFoundError:
+        except OSError:  # not there yet, or closed to this user: then the pipes and the timeout have to do
             return (0, 0)
         return (status.st_mtime_ns, status.st_size)
 
