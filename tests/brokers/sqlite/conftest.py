@@ -6,7 +6,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import takewhile
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -81,7 +83,7 @@ def as_somebody(tmp_path: Path) -> Iterator[Callable[[], None]]:
 
     def become() -> None:
         if was == 0:
-            for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+            for folder in takewhile(lambda each: each != Path(gettempdir()), (tmp_path, *tmp_path.parents)):
                 os.chmod(folder, 0o755)
             os.seteuid(65534)
 

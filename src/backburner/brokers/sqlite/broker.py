@@ -116,7 +116,7 @@ class SqliteBroker(SqliteInspector):
             if (yield DoMany("enqueue", [row])):
                 stored.append(job)
             else:
-                stored.append(schema.record((yield Do("enqueue_find", (job.id, job.key)))[0]))
+                stored.append(schema.record((yield Do("enqueue_find", {"id": job.id, "key": job.key}))[0]))
         yield Savepoint("keep")
         return stored
 
@@ -128,7 +128,8 @@ class SqliteBroker(SqliteInspector):
         if excess <= 0:
             return []
         if bound.on_full == "drop_oldest" and count <= limit:
-            rows = yield Do("bound_drop", (bound.queue, now, excess, 86400.0))
+            oldest = {"queue": bound.queue, "now": now, "count": excess, "keep": 86400.0}
+            rows = yield Do("bound_drop", oldest)
             return [row[0] for row in rows]
         window = 5
         drained: int = (yield Do("bound_drained", (int(now // 60) - window, bound.queue)))[0][0]
@@ -151,11 +152,12 @@ class SqliteBroker(SqliteInspector):
                 left = claim.limit - len(jobs)
                 if left <= 0:
                     break
+                wanted = {"worker": claim.worker, "now": now, "queue": queue, "limit": left}
                 if claim.exclude:
-                    exclude = msgspec.json.encode(claim.exclude).decode()
-                    rows = yield Do("claim_excluding", (claim.worker, now, queue, left, exclude))
+                    wanted["exclude"] = msgspec.json.encode(claim.exclude).decode()
+                    rows = yield Do("claim_excluding", wanted)
                 else:
-                    rows = yield Do("claim", (claim.worker, now, queue, left))
+                    rows = yield Do("claim", wanted)
                 # RETURNING gives no order.
                 rows.sort(key=_place)
                 jobs += [schema.claimed(row, claim.worker, now) for row in rows]
@@ -201,7 +203,8 @@ class SqliteBroker(SqliteInspector):
         lost = []
         for beat in beats:
             name = "heartbeat_new" if beat.new else "heartbeat"
-            row = (beat.worker, msgspec.json.encode(beat), now, now + beat.lease)
+            row = {"worker": beat.worker, "beat": msgspec.json.encode(beat), "now": now}
+            row["lease_until"] = now + beat.lease
             if not (yield DoMany(name, [row])):
                 lost.append(beat.worker)
         workers = msgspec.json.encode([beat.worker for beat in beats]).decode()
@@ -246,7 +249,8 @@ class SqliteBroker(SqliteInspector):
 
     def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
         yield Begin()
-        return bool((yield DoMany("note", [(job.id, job.token, progress, checkpoint)])))
+        row = {"id": job.id, "token": job.token, "progress": progress, "checkpoint": checkpoint}
+        return bool((yield DoMany("note", [row])))
 
 
 def _remove(folder: str, process: int) -> None:

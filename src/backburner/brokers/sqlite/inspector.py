@@ -57,14 +57,15 @@ class SqliteInspector(Broker):
 
     def cancel(self, ids: Sequence[str], reason: str, keep: float) -> Operation[list[str]]:
         yield Begin()
-        waiting = yield Do("cancel_waiting", (_json(ids), reason, self.now(), keep))
-        running = yield Do("cancel_running", (_json(ids), reason))
+        which = {"ids": _json(ids), "reason": reason}
+        waiting = yield Do("cancel_waiting", {**which, "now": self.now(), "keep": keep})
+        running = yield Do("cancel_running", which)
         yield Wake({f"job:{row[0]}": 1 for row in waiting} | {f"worker:{row[1]}": 1 for row in running})
         return [row[0] for row in (*waiting, *running)]
 
     def revive(self, ids: Sequence[str]) -> Operation[list[str]]:
         yield Begin()
-        rows = yield Do("revive", (_json(ids), self.now()))
+        rows = yield Do("revive", {"ids": _json(ids), "now": self.now()})
         yield Wake({f"queue:{row[1]}": len(rows) for row in rows})
         return [row[0] for row in rows]
 
@@ -102,10 +103,11 @@ class SqliteInspector(Broker):
     ) -> Operation[None]:
         yield Begin()
         if paused is not None:
-            yield Do("set_queue_paused", (name, paused))
+            yield Do("set_queue_paused", {"name": name, "paused": paused})
             yield Wake({} if paused else {f"queue:{name}": 1000})
         if bound is not None:
-            yield Do("set_queue_bound", (name, bound.max_length, bound.on_full))
+            row = {"name": name, "max_length": bound.max_length, "on_full": bound.on_full}
+            yield Do("set_queue_bound", row)
 
     def workers(self) -> Operation[list[WorkerInfo]]:
         rows = yield Do("workers")
@@ -125,7 +127,7 @@ class SqliteInspector(Broker):
         return [Rate(*row) for row in rows]
 
     def ahead(self, job: JobRecord, limit: int) -> Operation[int]:
-        rows = yield Do("ahead", (job.id, limit))
+        rows = yield Do("ahead", {"id": job.id, "limit": limit})
         return int(rows[0][0])
 
     # Periodic tasks ----------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ class SqliteInspector(Broker):
 
     def pause_schedule(self, name: str, paused: bool) -> Operation[bool]:
         yield Begin()
-        return bool((yield DoMany("pause_schedule", [(name, paused)])))
+        return bool((yield DoMany("pause_schedule", [{"name": name, "paused": paused}])))
 
     def delete_schedule(self, name: str) -> Operation[bool]:
         yield Begin()
@@ -161,7 +163,8 @@ class SqliteInspector(Broker):
         self, name: str, seen: float, next_at: float | None, last_job: str | None
     ) -> Operation[bool]:
         yield Begin()
-        return bool((yield DoMany("advance_schedule", [(name, seen, next_at, last_job)])))
+        row = {"name": name, "seen": seen, "next_at": next_at, "last_job": last_job}
+        return bool((yield DoMany("advance_schedule", [row])))
 
 
 def _json(values: Sequence[Any]) -> str:

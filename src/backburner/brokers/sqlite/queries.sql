@@ -17,7 +17,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 
 -- name: enqueue_find
-SELECT {record} FROM backburner_jobs WHERE id = ?1 OR key = ?2
+SELECT {record} FROM backburner_jobs WHERE id = :id OR key = :key
 
 -- name: bound_depth
 -- Stops counting at the limit, so that a long queue costs no more than its bound.
@@ -28,9 +28,9 @@ SELECT coalesce(sum(count), 0) FROM backburner_rates WHERE minute >= ? AND queue
 
 -- name: bound_drop
 UPDATE backburner_jobs
-SET state = 'cancelled', reason = 'dropped: its queue was full', finished_at = ?2, prune_at = ?2 + ?4
+SET state = 'cancelled', reason = 'dropped: its queue was full', finished_at = :now, prune_at = :now + :keep
 WHERE seq IN (
-    SELECT seq FROM backburner_jobs WHERE state = 'queued' AND queue = ?1 ORDER BY run_at, seq LIMIT ?3
+    SELECT seq FROM backburner_jobs WHERE state = 'queued' AND queue = :queue ORDER BY run_at, seq LIMIT :count
 )
 RETURNING id
 
@@ -63,39 +63,39 @@ ON CONFLICT DO UPDATE SET count = count + excluded.count, seconds = seconds + ex
 
 -- name: claim
 UPDATE backburner_jobs
-SET state = 'running', attempt = attempt + 1, token = token + 1, worker = ?1, started_at = ?2, progress = NULL
+SET state = 'running', attempt = attempt + 1, token = token + 1, worker = :worker, started_at = :now, progress = NULL
 WHERE seq IN (
     SELECT seq FROM backburner_jobs
-    WHERE state = 'queued' AND queue = ?3
-      AND NOT EXISTS (SELECT 1 FROM backburner_queues WHERE name = ?3 AND paused)
-      AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = ?1)
-    ORDER BY priority DESC, run_at, seq LIMIT ?4
+    WHERE state = 'queued' AND queue = :queue
+      AND NOT EXISTS (SELECT 1 FROM backburner_queues WHERE name = :queue AND paused)
+      AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = :worker)
+    ORDER BY priority DESC, run_at, seq LIMIT :limit
 )
 RETURNING {claimed}
 
 -- name: claim_excluding
 -- Looks past jobs that this worker has no room for, but not for ever: 1,000 of them cost about a millisecond.
 UPDATE backburner_jobs
-SET state = 'running', attempt = attempt + 1, token = token + 1, worker = ?1, started_at = ?2, progress = NULL
+SET state = 'running', attempt = attempt + 1, token = token + 1, worker = :worker, started_at = :now, progress = NULL
 WHERE seq IN (
     SELECT seq FROM (
         SELECT seq, task FROM backburner_jobs
-        WHERE state = 'queued' AND queue = ?3
-          AND NOT EXISTS (SELECT 1 FROM backburner_queues WHERE name = ?3 AND paused)
-          AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = ?1)
+        WHERE state = 'queued' AND queue = :queue
+          AND NOT EXISTS (SELECT 1 FROM backburner_queues WHERE name = :queue AND paused)
+          AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = :worker)
         ORDER BY priority DESC, run_at, seq LIMIT 1000
     )
-    WHERE task NOT IN (SELECT value FROM json_each(?5)) LIMIT ?4
+    WHERE task NOT IN (SELECT value FROM json_each(:exclude)) LIMIT :limit
 )
 RETURNING {claimed}
 
 -- name: heartbeat_new
-INSERT INTO backburner_workers (id, beat, started_at, seen_at, lease_until) VALUES (?1, ?2, ?3, ?3, ?4)
+INSERT INTO backburner_workers (id, beat, started_at, seen_at, lease_until) VALUES (:worker, :beat, :now, :now, :lease_until)
 ON CONFLICT DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at, lease_until = excluded.lease_until
 
 -- name: heartbeat
 -- Never brings back a worker whose jobs were rescued: its row is gone then.
-UPDATE backburner_workers SET beat = ?2, seen_at = ?3, lease_until = ?4 WHERE id = ?1
+UPDATE backburner_workers SET beat = :beat, seen_at = :now, lease_until = :lease_until WHERE id = :worker
 
 -- name: heartbeat_cancels
 SELECT id FROM backburner_jobs
@@ -141,8 +141,8 @@ DELETE FROM backburner_attempts WHERE job_id IN (SELECT value FROM json_each(?))
 DELETE FROM backburner_rates WHERE minute < ?
 
 -- name: note
-UPDATE backburner_jobs SET progress = coalesce(?3, progress), checkpoint = coalesce(?4, checkpoint)
-WHERE id = ?1 AND token = ?2 AND state = 'running'
+UPDATE backburner_jobs SET progress = coalesce(:progress, progress), checkpoint = coalesce(:checkpoint, checkpoint)
+WHERE id = :id AND token = :token AND state = 'running'
 
 -- name: get
 SELECT {record} FROM backburner_jobs WHERE id IN (SELECT value FROM json_each(?))
@@ -165,20 +165,20 @@ WHERE (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
 ORDER BY seq DESC LIMIT :limit
 
 -- name: cancel_waiting
-UPDATE backburner_jobs SET state = 'cancelled', reason = ?2, finished_at = ?3, prune_at = ?3 + ?4
-WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('blocked', 'scheduled', 'queued', 'retrying')
+UPDATE backburner_jobs SET state = 'cancelled', reason = :reason, finished_at = :now, prune_at = :now + :keep
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('blocked', 'scheduled', 'queued', 'retrying')
 RETURNING id
 
 -- name: cancel_running
-UPDATE backburner_jobs SET cancel_requested = 1, reason = ?2
-WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running'
+UPDATE backburner_jobs SET cancel_requested = 1, reason = :reason
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'running'
 RETURNING id, worker
 
 -- name: revive
 UPDATE backburner_jobs
-SET state = 'queued', run_at = ?2, attempt = 0, crashes = 0, reason = NULL, finished_at = NULL, prune_at = NULL,
+SET state = 'queued', run_at = :now, attempt = 0, crashes = 0, reason = NULL, finished_at = NULL, prune_at = NULL,
     cancel_requested = 0, expires_at = NULL
-WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('dead', 'cancelled')
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('dead', 'cancelled')
 RETURNING id, queue
 
 -- name: delete
@@ -198,11 +198,11 @@ SELECT name, paused, max_length, on_full FROM backburner_queues
 SELECT task, state, count(*), min(run_at) FROM backburner_jobs GROUP BY task, state ORDER BY task
 
 -- name: set_queue_paused
-INSERT INTO backburner_queues (name, paused) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET paused = ?2
+INSERT INTO backburner_queues (name, paused) VALUES (:name, :paused) ON CONFLICT DO UPDATE SET paused = :paused
 
 -- name: set_queue_bound
-INSERT INTO backburner_queues (name, max_length, on_full) VALUES (?1, ?2, ?3)
-ON CONFLICT DO UPDATE SET max_length = ?2, on_full = ?3
+INSERT INTO backburner_queues (name, max_length, on_full) VALUES (:name, :max_length, :on_full)
+ON CONFLICT DO UPDATE SET max_length = :max_length, on_full = :on_full
 
 -- name: workers
 SELECT id, beat, started_at, seen_at, lease_until FROM backburner_workers ORDER BY started_at, id
@@ -213,11 +213,11 @@ GROUP BY queue, task, outcome ORDER BY queue, task, outcome
 
 -- name: ahead
 SELECT count(*) FROM (
-    SELECT 1 FROM backburner_jobs AS other, (SELECT seq, queue, priority, run_at FROM backburner_jobs WHERE id = ?1) AS job
+    SELECT 1 FROM backburner_jobs AS other, (SELECT seq, queue, priority, run_at FROM backburner_jobs WHERE id = :id) AS job
     WHERE other.state = 'queued' AND other.queue = job.queue
       AND (other.priority > job.priority
            OR (other.priority = job.priority AND (other.run_at, other.seq) < (job.run_at, job.seq)))
-    LIMIT ?2
+    LIMIT :limit
 )
 
 -- name: schedules
@@ -231,10 +231,10 @@ ON CONFLICT DO UPDATE SET
     schedule = excluded.schedule, declared = excluded.declared
 
 -- name: pause_schedule
-UPDATE backburner_schedules SET paused = ?2 WHERE name = ?1
+UPDATE backburner_schedules SET paused = :paused WHERE name = :name
 
 -- name: delete_schedule
 DELETE FROM backburner_schedules WHERE name = ?
 
 -- name: advance_schedule
-UPDATE backburner_schedules SET next_at = ?3, last_job = coalesce(?4, last_job) WHERE name = ?1 AND next_at = ?2
+UPDATE backburner_schedules SET next_at = :next_at, last_job = coalesce(:last_job, last_job) WHERE name = :name AND next_at = :seen
