@@ -34,7 +34,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_OPTIONS = Options()
 
 
-class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+class JobRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """A job as a broker stores it. Times are seconds since the epoch by the broker's clock."""
 
     id: str
@@ -46,12 +46,8 @@ class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     created_at: float = 0.0
     run_at: float = 0.0
     """When it is due; 0 in a new job means now."""
-    delay: float | None = None
-    """New jobs only: due that many seconds after the broker's now."""
     expires_at: float | None = None
     """Not started by then: cancelled."""
-    expires_in: float | None = None
-    """New jobs only: `expires_at`, relative to the broker's now."""
     attempt: int = 0
     token: int = 0
     crashes: int = 0
@@ -67,6 +63,12 @@ class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     progress: bytes | None = None
     checkpoint: bytes | None = None
     options: Options = NO_OPTIONS
+    locator: int = 0
+    """Where the broker finds the job faster than by its id: its row, say. Nobody else reads it."""
+    delay: float | None = None
+    """New jobs only: due that many seconds after the broker's now."""
+    expires_in: float | None = None
+    """New jobs only: `expires_at`, relative to the broker's now."""
 
 
 def new_id() -> str:

@@ -89,7 +89,7 @@ class ErrorInfo(NamedTuple):
     traceback: str | None = None
 
 
-class Settlement(msgspec.Struct, kw_only=True):
+class Settlement(msgspec.Struct, gc=False):
     """How one claim ends. `job` is the record as it was claimed; its `token` is the fence."""
 
     job: JobRecord
@@ -130,17 +130,20 @@ def succeeded(
     keep: float,
     follow_ups: tuple[JobRecord, ...] = (),
 ) -> Settlement:
+    # By position, in the order of the fields: by name it would take five times as long.
     return Settlement(
-        job=job,
-        verb="succeed",
-        state=State.SUCCEEDED,
-        now=now,
-        attempt=job.attempt,
-        crashes=job.crashes,
-        run_at=job.run_at,
-        result=result,
-        keep=keep,
-        follow_ups=follow_ups,
+        job,
+        "succeed",
+        State.SUCCEEDED,
+        now,
+        job.attempt,
+        job.crashes,
+        job.run_at,
+        result,
+        None,
+        keep,
+        None,
+        follow_ups,
     )
 
 

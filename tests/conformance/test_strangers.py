@@ -84,7 +84,7 @@ def test_the_suite_catches_a_broker_that_forgets_the_fence(tmp_path: Path) -> No
         """def exchange(self, settlements, claim):
             for each in settlements:
                 [now] = yield from self.get([each.job.id])
-                each.job.token = now.token
+                each.job.token, each.job.worker = now.token, now.worker
             return (yield from super().exchange(settlements, claim))
 
         def enqueue(self""",

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
@@ -209,8 +209,8 @@ class Broker(ABC):
         """Perform on the calling thread. Raises `BrokerUnavailable` and other `BrokerError`s."""
 
     @abstractmethod
-    async def arun(self, operation: Operation[T]) -> T:
-        """Perform without blocking the event loop."""
+    def arun(self, operation: Operation[T]) -> Awaitable[T]:
+        """Perform without blocking the event loop; where it can, it begins before the answer is awaited."""
 
     def run_on(self, connection: Any, operation: Operation[T]) -> T:
         """Perform on the caller's own connection; the caller commits or rolls back."""

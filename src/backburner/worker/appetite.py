@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from backburner.task import Kind
 
-MOST_AHEAD = 512
+MOST_AHEAD = 1024
 """Claimed and not started at most, above the free slots; beyond it larger batches gain nothing."""
 WEIGHT = 0.2
 """Of the newest observation in each moving average."""
@@ -49,13 +49,14 @@ class Appetite:
         self._seconds[kind] = average + WEIGHT * (seconds - average)
 
     def wanted(self, running: Mapping[Kind, int], unstarted: Mapping[Kind, int]) -> Wanted:
-        rooms = {
-            kind: slots - running[kind] + self._ahead(kind) - unstarted[kind]
-            for kind, slots in self._slots.items()
-        }
+        rooms = {kind: self._room(kind, running[kind], unstarted[kind]) for kind in self._slots}
         full = frozenset(kind for kind, room in rooms.items() if room <= 0)
         limits = [room / max(self._share[kind], 0.01) for kind, room in rooms.items() if room > 0]
         return Wanted(max(1, int(min(limits))) if limits else 0, full)
+
+    def _room(self, kind: Kind, running: int, unstarted: int) -> int:
+        slots, ahead = self._slots[kind], self._ahead(kind)
+        return min(slots - running + ahead - unstarted, slots + ahead // 2)
 
     def _ahead(self, kind: Kind) -> int:
         if kind not in self._seconds:

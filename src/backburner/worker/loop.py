@@ -201,7 +201,7 @@ class Worker:
             try:
                 # Shielded: an answer that nobody hears would leave claimed jobs with nobody to run them.
                 exchange = await asyncio.shield(
-                    asyncio.ensure_future(self.app.broker.arun(self.app.broker.exchange(settlements, claim)))
+                    self.app.broker.arun(self.app.broker.exchange(settlements, claim))
                 )
             except BrokerError as error:
                 if self.connected:

@@ -17,8 +17,6 @@ BY_ID = "sqlite_autoindex_backburner_jobs_1 (id=?)"
 HOT = {
     "enqueue_find": {BY_ID, "backburner_jobs_key (key=?)"},
     "bound_depth": {"backburner_jobs_queued (queue=?)"},
-    "settle": {BY_ID},
-    "settle_succeeded": {BY_ID},
     "claim": {"backburner_jobs_queued (queue=?)"},
     "claim_excluding": {"backburner_jobs_queued (queue=?)"},
     "heartbeat_cancels": {"backburner_jobs_running (worker=?)"},
@@ -39,6 +37,8 @@ HOT = {
     "queues_oldest": {"backburner_jobs_queued"},
     "ahead": {BY_ID, "backburner_jobs_queued (queue=?)"},
 }
+# By the number of the row, which needs no index.
+DIRECT = {"settle", "settle_succeeded"}
 # Sorts what waits in one queue, which is bounded: the oldest may have any priority.
 SORTS = {"bound_drop": {"backburner_jobs_queued (queue=?)"}}
 # Asked for by people, who wait a moment.
@@ -66,7 +66,7 @@ ELSEWHERE = {
     "delete_schedule",
     "advance_schedule",
 }
-FRAGMENTS = {"record", "claimed"}
+FRAGMENTS = {"record"}
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def plan(connection: sqlite3.Connection, name: str) -> list[str]:
 
 
 def test_every_statement_is_looked_at_here() -> None:
-    assert HOT.keys() | SORTS.keys() | SCANS | ELSEWHERE | FRAGMENTS == SQL.keys()
+    assert HOT.keys() | DIRECT | SORTS.keys() | SCANS | ELSEWHERE | FRAGMENTS == SQL.keys()
 
 
 @pytest.mark.parametrize("name", [*HOT, *SORTS])
@@ -98,6 +98,12 @@ def test_a_hot_statement_finds_its_jobs_by_the_index_made_for_them(
     assert used == (HOT | SORTS)[name], steps
     assert not [step for step in steps if re.match(r"SCAN (backburner_jobs|job|other)$", step)], steps
     assert (name in SORTS) == any("TEMP B-TREE" in step for step in steps), steps
+
+
+@pytest.mark.parametrize("name", sorted(DIRECT))
+def test_a_settlement_finds_its_jobs_by_their_rows(connection: sqlite3.Connection, name: str) -> None:
+    steps = [step for step in plan(connection, name) if "backburner_jobs" in step]
+    assert steps == ["SEARCH backburner_jobs USING INTEGER PRIMARY KEY (rowid=?)"]
 
 
 @pytest.mark.parametrize("name", sorted(ELSEWHERE))

@@ -12,7 +12,7 @@ import tempfile
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -64,8 +64,8 @@ class SqliteBroker(SqliteInspector):
     def run(self, operation: Operation[T]) -> T:
         return self._database.run(operation)
 
-    async def arun(self, operation: Operation[T]) -> T:
-        return await self._database.arun(operation)
+    def arun(self, operation: Operation[T]) -> Awaitable[T]:
+        return self._database.arun(operation)
 
     def run_on(self, connection: sqlite3.Connection, operation: Operation[T]) -> T:
         return self._database.run_on(connection, operation)
@@ -160,7 +160,7 @@ class SqliteBroker(SqliteInspector):
                     rows = yield Do("claim", wanted)
                 # RETURNING gives no order.
                 rows.sort(key=_place)
-                jobs += [schema.claimed(row, claim.worker, now) for row in rows]
+                jobs += map(schema.record, rows)
         return Exchange(jobs, lost)
 
     def _settle(self, settlements: Sequence[Settlement]) -> Operation[Sequence[Settlement]]:
@@ -174,16 +174,17 @@ class SqliteBroker(SqliteInspector):
                     applied.append(each)  # noqa: PERF401 - a comprehension cannot yield
             settlements = applied
         yield Savepoint("keep")
-        logs = [(s.job.id, s.job.token, msgspec.json.encode(s.log)) for s in settlements if s.log]
+        yield DoMany("settle_rate", _rates(settlements))
+        if "j" in self._wakes.kinds():
+            yield Wake({f"job:{each.job.id}": 1 for each in settlements if each.state in FINAL})
+        others = [each for each in settlements if each.state is not State.SUCCEEDED]
+        logs = [(each.job.id, each.job.token, msgspec.json.encode(each.log)) for each in others if each.log]
         if logs:
             yield DoMany("settle_log", logs)
-        yield DoMany("settle_rate", _rates(settlements))
-        kinds = self._wakes.kinds()
-        if "j" in kinds:
-            yield Wake({f"job:{each.job.id}": 1 for each in settlements if each.state in FINAL})
-        yield Wake(Counter(f"queue:{s.job.queue}" for s in settlements if s.state is State.QUEUED))
-        if any(s.state is State.RETRYING or s.state is State.SCHEDULED for s in settlements):
-            yield Wake({"stage": 1})
+        if others:
+            yield Wake(Counter(f"queue:{each.job.queue}" for each in others if each.state is State.QUEUED))
+            if any(each.state in (State.RETRYING, State.SCHEDULED) for each in others):
+                yield Wake({"stage": 1})
         follow_ups = [job for each in settlements for job in each.follow_ups]
         if follow_ups:
             yield from self.enqueue(follow_ups, {})
@@ -192,9 +193,9 @@ class SqliteBroker(SqliteInspector):
     def _write(self, settlements: Sequence[Settlement]) -> Operation[int]:
         """Write them where their claims still hold; how many did."""
         written = 0
-        for name, rows in _settlement_rows(settlements).items():
-            if rows:
-                written += yield DoMany(name, [(msgspec.json.encode(rows).decode(),)])
+        for name, rows, common in _settlement_rows(settlements):
+            parameters = {"rows": msgspec.json.encode(rows).decode(), **common}
+            written += yield DoMany(name, [parameters])
         return written
 
     def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
@@ -271,7 +272,7 @@ def _path(url: str) -> str:
 
 
 def _place(row: tuple[Any, ...]) -> tuple[int, float, int]:
-    return (-row[5], row[7], row[0])
+    return (-row[4], row[7], row[22])
 
 
 def _row(job: JobRecord) -> tuple[Any, ...]:
@@ -290,29 +291,35 @@ def _row(job: JobRecord) -> tuple[Any, ...]:
     )
 
 
-def _settlement_rows(settlements: Sequence[Settlement]) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of each of the two statements that settle."""
-    succeeded: list[tuple[Any, ...]] = []
-    others: list[tuple[Any, ...]] = []
+def _settlement_rows(
+    settlements: Sequence[Settlement],
+) -> Iterator[tuple[str, dict[int, tuple[Any, ...]], dict[str, Any]]]:
+    """For each statement that settles: its name, its rows, and the parameters that they share."""
+    succeeded: dict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = {}
+    others: dict[int, tuple[Any, ...]] = {}
     for each in settlements:
         job = each.job
-        result = None if each.result is None else each.result.decode()
-        prune_at = None if each.keep is None else each.now + each.keep
         if each.state is State.SUCCEEDED:
-            succeeded.append((job.id, job.token, result, each.now, prune_at))
+            result = None if each.result is None else each.result.decode()
+            rows = succeeded.setdefault((job.worker, each.keep), {})
+            rows[job.locator] = (job.token, result, each.now)
         else:
             run_at = None if each.run_at == job.run_at else each.run_at
             finished_at = each.now if each.state in FINAL else None
-            row = (job.id, job.token, each.state, each.attempt, each.crashes, run_at)
-            others.append((*row, result, each.reason, finished_at, prune_at))
-    return {"settle_succeeded": succeeded, "settle": others}
+            prune_at = None if each.keep is None else each.now + each.keep
+            row = (job.token, job.worker, each.state, each.attempt, each.crashes, run_at)
+            others[job.locator] = (*row, each.reason, finished_at, prune_at)
+    for (worker, keep), rows in succeeded.items():
+        yield "settle_succeeded", rows, {"worker": worker, "keep": keep}
+    if others:
+        yield "settle", others, {}
 
 
 def _rates(settlements: Sequence[Settlement]) -> list[tuple[Any, ...]]:
     found: dict[tuple[Any, ...], tuple[int, float]] = {}
     for each in settlements:
         job = each.job
-        key = (int(each.now // 60), job.queue, job.task, each.verb)
+        key = (each.now // 60, job.queue, job.task, each.verb)
         count, seconds = found.get(key, (0, 0.0))
         found[key] = (count + 1, seconds + each.now - (job.started_at or each.now))
-    return [(*key, *totals) for key, totals in found.items()]
+    return [(int(minute), *rest, *totals) for (minute, *rest), totals in found.items()]

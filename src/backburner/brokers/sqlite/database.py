@@ -69,7 +69,7 @@ class Database:
                 self._perform_group()
         return future.result()
 
-    async def arun(self, operation: Operation[T]) -> T:
+    def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
         future: Future[T] = Future()
         waiting = asyncio.wrap_future(future)
         self._line.append(Pending(operation, future))
@@ -77,7 +77,7 @@ class Database:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="backburner-sqlite")
             self._thread.submit(self._flush)
-        return await waiting
+        return waiting
 
     def run_on(self, connection: sqlite3.Connection, operation: Operation[T]) -> T:
         """Within the caller's transaction, which is begun if there is none. All or nothing of it happens."""

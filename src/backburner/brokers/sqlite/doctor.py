@@ -42,8 +42,12 @@ def checkup(path: str) -> list[Check]:
     if path == ":memory:":
         return [Check(Level.OK, "the database is in memory: its jobs end with this process")]
     file = Path(path)
-    if not file.exists():
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return [_absent(file)]
+    except OSError as error:
+        return [Check(Level.FAIL, f"cannot look at {path}: {error.strerror}", "check the path, and who may")]
     checks: list[Check] = []
     try:
         with translated(path), closing(_open(path)) as connection:

@@ -36,7 +36,12 @@ class SqliteInspector(Broker):
     path: str
 
     def exists(self) -> bool:
-        return self.path == ":memory:" or Path(self.path).exists()
+        try:
+            return self.path == ":memory:" or bool(Path(self.path).stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # something else is wrong with the path: whoever opens it says what
 
     def checkup(self) -> list[Check]:
         from backburner.brokers.sqlite.doctor import checkup

@@ -1,14 +1,9 @@
 -- The statements of the SQLite broker, in the order of the methods of `brokers/base.py`.
 
 -- name: record
--- The columns of a job.JobRecord, in the order in which `schema.record` reads them.
-seq, id, task, payload, queue, priority, state, created_at, run_at, expires_at, attempt, token, crashes, worker,
-started_at, finished_at, result, reason, key, cancel_requested, progress, checkpoint, options
-
--- name: claimed
--- Those of them that a worker needs, in the order in which `schema.claimed` reads them.
-seq, id, task, payload, queue, priority, created_at, run_at, expires_at, attempt, token, crashes, reason, key,
-cancel_requested, checkpoint, options
+-- The fields of a job.JobRecord, in their order.
+id, task, payload, queue, priority, state, created_at, run_at, expires_at, attempt, token, crashes, worker, started_at,
+finished_at, result, reason, key, cancel_requested, progress, checkpoint, options, seq
 
 -- name: enqueue
 -- A job whose id or key exists already is left out; the number of rows tells.
@@ -35,24 +30,25 @@ WHERE seq IN (
 RETURNING id
 
 -- name: settle
--- Guarded by the claim: the token fences whoever held the job before. One statement for the whole batch: it
--- runs without Python's global lock, so attempts go on meanwhile (a row at a time, both took turns).
+-- Guarded by the claim: the worker, and the token that fences whoever held the job before. One statement for many
+-- rows: it runs without Python's global lock, so attempts go on meanwhile (a row at a time, both took turns).
+-- The plus keeps SQLite from finding the rows by their worker, which has many.
 -- Who asked for a job to be cancelled gave a reason: it stays with a job that goes back.
 UPDATE backburner_jobs
 SET state = new.value ->> 2, attempt = new.value ->> 3, crashes = new.value ->> 4,
-    run_at = coalesce(new.value ->> 5, run_at), result = CAST(new.value ->> 6 AS BLOB),
-    reason = coalesce(new.value ->> 7, CASE WHEN cancel_requested AND new.value ->> 8 IS NULL THEN reason END),
-    finished_at = new.value ->> 8, prune_at = new.value ->> 9
-FROM json_each(?) AS new
-WHERE backburner_jobs.id = new.value ->> 0 AND token = new.value ->> 1 AND state = 'running'
+    run_at = coalesce(new.value ->> 5, run_at),
+    reason = coalesce(new.value ->> 6, CASE WHEN cancel_requested AND new.value ->> 7 IS NULL THEN reason END),
+    finished_at = new.value ->> 7, prune_at = new.value ->> 8
+FROM json_each(:rows) AS new
+WHERE seq = CAST(new.key AS INTEGER) AND token = new.value ->> 0 AND +worker = new.value ->> 1 AND state = 'running'
 
 -- name: settle_succeeded
--- What most settlements are. Not touching `run_at` and its indexes saves a third.
+-- What most settlements are, in half the time: no index of `run_at` is touched, and less JSON is read.
 UPDATE backburner_jobs
-SET state = 'succeeded', reason = NULL, result = CAST(new.value ->> 2 AS BLOB), finished_at = new.value ->> 3,
-    prune_at = new.value ->> 4
-FROM json_each(?) AS new
-WHERE backburner_jobs.id = new.value ->> 0 AND token = new.value ->> 1 AND state = 'running'
+SET state = 'succeeded', reason = NULL, result = CAST(new.value ->> 1 AS BLOB), finished_at = new.value ->> 2,
+    prune_at = (new.value ->> 2) + :keep
+FROM json_each(:rows) AS new
+WHERE seq = CAST(new.key AS INTEGER) AND token = new.value ->> 0 AND +worker = :worker AND state = 'running'
 
 -- name: settle_log
 INSERT INTO backburner_attempts (job_id, token, attempt) VALUES (?, ?, ?)
@@ -71,7 +67,7 @@ WHERE seq IN (
       AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = :worker)
     ORDER BY priority DESC, run_at, seq LIMIT :limit
 )
-RETURNING {claimed}
+RETURNING {record}
 
 -- name: claim_excluding
 -- Looks past jobs that this worker has no room for, but not for ever: 1,000 of them cost about a millisecond.
@@ -87,7 +83,7 @@ WHERE seq IN (
     )
     WHERE task NOT IN (SELECT value FROM json_each(:exclude)) LIMIT :limit
 )
-RETURNING {claimed}
+RETURNING {record}
 
 -- name: heartbeat_new
 INSERT INTO backburner_workers (id, beat, started_at, seen_at, lease_until) VALUES (:worker, :beat, :now, :now, :lease_until)

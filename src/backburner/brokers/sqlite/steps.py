@@ -1,6 +1,6 @@
 """What an operation of the SQLite broker yields.
 
-Values are given in the order of a statement's question marks, or by name to one that names them. Numbered ones
+Values are given in the order of a statement's question marks, or by name to one that names them. Numbers
 (`?1`) would do for both, but Python 3.12.0 to 3.12.3 warns of each (gh-117995).
 """
 

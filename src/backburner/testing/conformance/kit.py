@@ -62,7 +62,11 @@ class Store:
     def do(self, operation: Operation[T]) -> T:
         if self.runner is None:
             return self.broker.run(operation)
-        return self.runner.run(self.broker.arun(operation))
+
+        async def perform() -> T:
+            return await self.broker.arun(operation)
+
+        return self.runner.run(perform())
 
     def woken(self, waiter: Waiter) -> bool:
         """Whether a wake-up comes; gives it half a minute."""
