@@ -12,6 +12,9 @@ from collections.abc import Iterable
 class BackburnerError(Exception):
     """Something in Backburner went wrong."""
 
+    exit_code = 1
+    """Of a command that it ends: 2 for wrong usage or configuration, 1 for what failed or is not there."""
+
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
 
@@ -21,6 +24,8 @@ class BackburnerError(Exception):
 
 class ConfigError(BackburnerError):
     """A setting, an option or a declaration is wrong: correct it and start again."""
+
+    exit_code = 2
 
     @classmethod
     def unknown(cls, kind: str, name: str, known: Iterable[str]) -> ConfigError:
@@ -41,6 +46,8 @@ class TaskNotFound(ConfigError):
 
 class CodecError(BackburnerError):
     """A value cannot be turned into bytes, or bytes do not fit the task's signature."""
+
+    exit_code = 2
 
 
 class PayloadTooLarge(CodecError):

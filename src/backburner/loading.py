@@ -7,13 +7,13 @@ from importlib import import_module
 from pathlib import Path
 
 from backburner.app import Backburner
-from backburner.errors import ConfigError
+from backburner.errors import BackburnerError, ConfigError
 
 
 def load_app(path: str) -> Backburner:
     """The app at `module:attribute`; the current folder is on the import path.
 
-    Raises `ConfigError` for a path that names none. What the module itself raises is passed on.
+    Raises `ConfigError` for a path that names none, and for a module that cannot be imported.
     """
     module, _, attribute = path.partition(":")
     if not (module and attribute):
@@ -23,15 +23,25 @@ def load_app(path: str) -> Backburner:
         sys.path.insert(0, here)
     try:
         found = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and misses one itself
-        raise ConfigError(
-            f"no module {error.name!r} in {here} or among the installed packages: "
-            "run the command in the project's folder, or install the project"
-        ) from None
+    except BackburnerError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _not_imported(module, error) from error
     app = getattr(found, attribute, None)
     if not isinstance(app, Backburner):
-        apps = [name for name, value in vars(found).items() if isinstance(value, Backburner)]
-        raise ConfigError.unknown(f"app in module {module}", attribute, apps)
+        apps = [f"{module}:{name}" for name, value in vars(found).items() if isinstance(value, Backburner)]
+        raise ConfigError.unknown("app", path, apps)
     return app
+
+
+def _not_imported(module: str, error: BaseException) -> ConfigError:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module}.".startswith(f"{missing}."):
+        return ConfigError(
+            f"no module {missing!r} in {Path.cwd()} or among the installed packages: "
+            "run the command in the project's folder, or install the project"
+        )
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return ConfigError(
+        f"module {module!r} cannot be imported: {said}; `python -c 'import {module}'` shows where"
+    )

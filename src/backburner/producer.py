@@ -8,12 +8,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec.structs import replace
 
 from backburner.errors import ConfigError, QueueFull
 from backburner.events import Enqueued, LargePayload, QueueFilled
@@ -78,10 +79,15 @@ class Producer:
                             stored += broker.run_on(connection, operation)
                         break
                     except QueueFull as full:
+                        import asyncio  # whoever awaits this has it; the rest of the package does without
+
                         await asyncio.sleep(self._patience(full, began, connection))
         return self._handles(task, records, stored)
 
     def _around(self, records: list[JobRecord]) -> Iterator[Any]:
+        if self._app.middleware:
+            for record in records:  # a middleware may write into `meta`, which all jobs of a task share
+                record.options = replace(record.options, meta=dict(record.options.meta))
         for middleware in self._app.middleware:
             for record in records:
                 yield middleware.enqueue(record)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
 import time
 from pathlib import Path
 
-from backburner import Backburner, current_job
+from backburner import Backburner, Retry, current_job
+from backburner.control import Stop
 
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
 app = Backburner(f"sqlite:///{FOLDER}/jobs.db", **json.loads(os.environ.get("FAULTS_SETTINGS") or "{}"))
+leaked: list[bytearray] = []
 
 
 def leave_mark(name: str = "effects.txt") -> None:
@@ -58,6 +61,78 @@ def long_cpu(seconds: float) -> None:
     while time.monotonic() < end:
         pass
     leave_mark()
+
+
+@app.task
+async def gated(gate: str = "gate") -> int:
+    """Runs until the test opens the gate; gives the process that ran it."""
+    leave_mark("started.txt")
+    try:
+        while not (FOLDER / gate).exists():  # noqa: ASYNC110 - another process opens it
+            await asyncio.sleep(0.01)
+    except asyncio.CancelledError:
+        leave_mark("dropped.txt")
+        raise
+    leave_mark()
+    return os.getpid()
+
+
+@app.task
+def gated_function(gate: str = "gate") -> int:
+    leave_mark("started.txt")
+    try:
+        while not (FOLDER / gate).exists():
+            time.sleep(0.01)
+    except Stop:
+        leave_mark("dropped.txt")
+        raise
+    leave_mark()
+    return os.getpid()
+
+
+@app.task(cpu=True)
+def gated_cpu(gate: str = "gate") -> int:
+    leave_mark("started.txt")
+    while not (FOLDER / gate).exists():
+        time.sleep(0.01)
+    leave_mark()
+    return os.getppid()
+
+
+@app.task
+async def hog(gate: str = "gate") -> int:
+    """Holds the event loop until the test opens the gate."""
+    leave_mark("started.txt")
+    while not (FOLDER / gate).exists():
+        time.sleep(0.01)  # noqa: ASYNC251 - that is its crime
+    leave_mark()
+    return os.getpid()
+
+
+@app.task
+def hold_the_interpreter(seconds: int) -> int:
+    """As an extension module does that never lets go of Python's global lock."""
+    leave_mark("started.txt")
+    ctypes.PyDLL(None).sleep(seconds)
+    leave_mark()
+    return os.getpid()
+
+
+@app.task
+def hoard(megabytes: int) -> int:
+    """Leaks."""
+    leaked.append(bytearray(os.urandom(1024)) * 1024 * megabytes)
+    leave_mark()
+    return os.getpid()
+
+
+@app.task(retry=Retry(first=0.3, jitter=0))
+async def flaky() -> int:
+    """Fails once."""
+    if current_job().attempt == 1:
+        raise ConnectionError("the first attempt fails")
+    leave_mark()
+    return os.getpid()
 
 
 @app.task

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from backburner import Backburner, State
+from backburner import Backburner, Job, State
 from backburner.brokers.base import Filter
 from backburner.job import JobRecord
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
-PATIENCE = 60.0
+PATIENCE = 45.0  # less than the time limit of a test, so that it can say what it waited for
 
 
 def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> float:
@@ -33,77 +38,158 @@ def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) 
 
 
 class Node:
-    """A supervisor with its worker processes, running `fault_tasks:app` in `folder`."""
+    """A supervisor with its worker processes, running an app in `folder`: `fault_tasks:app` unless told."""
 
-    def __init__(self, folder: Path, *options: str, settings: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        app: str = "fault_tasks:app",
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.log = folder / f"node-{time.monotonic_ns()}.log"
-        environment = {
-            **os.environ,
+        self._seen: set[psutil.Process] = set()
+        ours = {
             "PYTHONPATH": str(TASKS.parent),
+            "PYTHONDONTWRITEBYTECODE": "1",  # two versions of a file within a second would share one
             "FAULTS_FOLDER": str(folder),
-            "FAULTS_SETTINGS": settings,
+            "FAULTS_SETTINGS": json.dumps(settings or {}),
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "backburner", "worker", "fault_tasks:app", *options],
+                [sys.executable, "-m", "backburner", "worker", app, *options],
                 cwd=folder,
-                env=environment,
+                env={**os.environ, **ours, **(environment or {})},
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
+
+    def family(self) -> set[psutil.Process]:
+        """The worker processes, with the processes of their own."""
+        try:
+            found = set(psutil.Process(self.process.pid).children(recursive=True))
+        except psutil.NoSuchProcess:
+            found = set()
+        self._seen |= found
+        return found
 
     def children(self) -> list[psutil.Process]:
         """The worker processes, without the processes of their own."""
         try:
-            return [child for child in psutil.Process(self.process.pid).children() if child.is_running()]
+            return [each for each in self.family() if each.is_running() and each.ppid() == self.process.pid]
         except psutil.NoSuchProcess:
             return []
 
+    def pids(self) -> set[int]:
+        return {child.pid for child in self.children()}
+
     def wait_ready(self, workers: int = 1) -> None:
+        """Until so many worker processes have begun to serve since the start."""
         wait_until(
             lambda: self.said().count(" serves ") >= workers or self.process.poll() is not None,
             "the workers start",
         )
         assert self.process.poll() is None, self.said()
 
+    def wait_said(self, text: str, times: int = 1) -> None:
+        wait_until(lambda: self.said().count(text) >= times, f"the log says {text!r}")
+
     def said(self) -> str:
         return self.log.read_text()
+
+    def ask(self, page: str) -> tuple[int, dict[str, Any]]:
+        """What the health server answers: the code and the body."""
+        self.wait_said("health on ")
+        found = re.search(r"health on http://127\.0\.0\.1:(\d+)", self.said())
+        assert found, self.said()
+        connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=PATIENCE)
+        try:
+            connection.request("GET", page)
+            answer = connection.getresponse()
+            return answer.status, json.load(answer)
+        finally:
+            connection.close()
+
+    def freeze(self) -> None:
+        """Stop all of its processes where they are, as a machine does that hangs."""
+        for each in (psutil.Process(self.process.pid), *self.family()):
+            each.suspend()
+            wait_until(partial(_is_stopped, each), "the process stands still")
+
+    def thaw(self) -> None:
+        for each in (psutil.Process(self.process.pid), *self._seen):
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it as an operator would; the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
+    def end(self) -> None:
+        """End it with its whole family, whatever state they are in."""
+        self.family()
+        if self.process.poll() is None:
+            self.thaw()
+            self.process.kill()
+        self.process.wait()
+        for each in psutil.wait_procs(self._seen, timeout=10)[1]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(self._seen, timeout=10)
+
 
 @contextmanager
-def node(folder: Path, *options: str, settings: str = "") -> Iterator[Node]:
+def node(
+    folder: Path,
+    *options: str,
+    app: str = "fault_tasks:app",
+    settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Node]:
     """A running node, ended with its whole family when the test is done."""
-    running = Node(folder, *options, settings=settings)
+    running = Node(folder, *options, app=app, settings=settings, environment=environment)
     try:
         yield running
     finally:
-        children = running.children()
-        for pid in (running.process.pid, *(child.pid for child in children)):
-            with_resume(pid)
-        if running.process.poll() is None:
-            running.process.kill()
-        running.process.wait()
-        psutil.wait_procs(children, timeout=10)
+        running.end()
 
 
-def with_resume(pid: int) -> None:
-    """Let a stopped process go on, so that it can end."""
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        return
+def _is_stopped(process: psutil.Process) -> bool:
+    return process.status() == psutil.STATUS_STOPPED
+
+
+def marks(folder: Path, name: str) -> Counter[str]:
+    """How often each job left a mark in that file, by the job's id."""
+    file = folder / name
+    return Counter(file.read_text().split()) if file.exists() else Counter()
 
 
 def effects(folder: Path) -> Counter[str]:
     """How often each job's effect happened, by the job's id."""
-    file = folder / "effects.txt"
-    return Counter(file.read_text().split()) if file.exists() else Counter()
+    return marks(folder, "effects.txt")
+
+
+def started(folder: Path) -> int:
+    """How many times jobs that take a while have begun."""
+    return marks(folder, "started.txt").total()
+
+
+def open_gate(folder: Path, gate: str = "gate") -> None:
+    """Let the jobs end that wait for it."""
+    (folder / gate).touch()
+
+
+def ran_by(job: Job[Any]) -> int:
+    """The worker process that has the job, or had it last."""
+    return int((job.refresh().record.worker or "").rsplit("-", 2)[1])
+
+
+def is_everything_done(app: Backburner) -> bool:
+    return unfinished(app) == 0
 
 
 def stored(app: Backburner) -> list[JobRecord]:

@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from backburner import Backburner, State
-from tests.faults.harness import effects, node, stored, wait_until
+from tests.faults.harness import effects, node, started, stored, wait_until
 
 GRACE = 6.0
-
-
-def started(folder: Path) -> int:
-    file = folder / "started.txt"
-    return file.read_text().count("\n") if file.exists() else 0
 
 
 @pytest.mark.xdist_group("heavy")

@@ -5,12 +5,14 @@ Exit codes: 0 all right; 1 it failed, or there is no such thing; 2 wrong usage o
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
 
-from backburner.errors import BackburnerError, CodecError, ConfigError
+from backburner.errors import BackburnerError, ConfigError
 
 COMMANDS = {
     "worker": "Run jobs.",
@@ -33,12 +35,6 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         click.echo(f"error: {self.message}", file=file, err=True)
-
-
-class Misuse(Failure):
-    """Wrong usage or configuration."""
-
-    exit_code = 2
 
 
 class Group(click.Group):
@@ -82,10 +78,9 @@ class MainGroup(Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (ConfigError, CodecError) as error:
-            raise Misuse(str(error)) from error
         except BackburnerError as error:
-            raise Failure(str(error)) from error
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
 
 
 EPILOG = """\b
@@ -102,3 +97,5 @@ def main() -> None:
     An app is named MODULE:ATTRIBUTE, as in shop.tasks:app; the current folder is on the import path.
     Commands that need no code take --url instead, or the environment's BACKBURNER_URL.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without UTF-8 gets question marks, no traceback
+        sys.stdout.reconfigure(errors="replace")

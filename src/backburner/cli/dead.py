@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import click
@@ -104,10 +105,10 @@ def _act(
         return
     if not yes:
         click.confirm(f"{verb.capitalize()} {plural(len(found), 'job', 'jobs')}?", abort=True)
-    if ids:
+    if ids or not sys.stderr.isatty():
         done = act(found, None)
     else:
-        with click.progressbar(length=len(found), label=verb.capitalize()) as bar:
+        with click.progressbar(length=len(found), label=verb.capitalize(), file=sys.stderr) as bar:
             done = act(found, lambda so_far, _: bar.update(so_far - bar.pos))
     click.echo(f"{past} {plural(len(done), 'job', 'jobs')}")
     complain(inspector, ids, done)

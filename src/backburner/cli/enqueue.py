@@ -39,6 +39,8 @@ def enqueue(
     ARGS are JSON where they parse, and text elsewhere: 42 is a number, '"42"' and abc are text. They are
     checked against the task's annotations here. Write -- before arguments that begin with a dash.
     """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout says how long to wait: give --wait, too")
     app = load_app(app_path)
     try:
         found = app.find_task(task)
@@ -51,11 +53,10 @@ def enqueue(
         job = placed.enqueue(*positional, **named)
         if wait:
             job.result(timeout)
-            click.echo((job.record.result or b"null").decode() if not as_json else "", nl=not as_json)
-        elif not as_json:
-            click.echo(job.id)
         if as_json:
             output.print_json(job_view(job.record))
+        else:
+            click.echo((job.record.result or b"null").decode() if wait else job.id)
     finally:
         app.close()
 

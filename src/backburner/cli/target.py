@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,10 @@ def _targeting(command: Command, *, must_exist: bool) -> Command:
 def connect(url: str | None, app_path: str | None) -> Inspector:
     """The inspector of an app or of a broker. Raises `ConfigError`."""
     if app_path is None:
+        if not (url or os.environ.get("BACKBURNER_URL")):
+            raise ConfigError(
+                "no broker: give --url sqlite:///jobs.db or --app MODULE:APP, or set BACKBURNER_URL"
+            )
         settings = Settings.build(url, {})
         return Inspector(brokers.connect(settings.url), settings)
     if url is not None:
@@ -88,7 +93,7 @@ def paged(command: Command) -> Command:
     """Give a command the options of a page of a list."""
     before = click.option("--before", metavar="ID", help="Only jobs listed after this one: the next page.")
     limit = click.option(
-        "--limit", type=click.IntRange(1), default=50, show_default=True, help="Jobs a page."
+        "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Jobs a page."
     )
     return limit(before(command))
 

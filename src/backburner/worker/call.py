@@ -33,6 +33,7 @@ def call(app: Backburner, task: Task[..., Any], payload: bytes, current: Current
                 if hasattr(around, "__enter__"):
                     stack.enter_context(around)
             return encoded(app, task, task.function(*args, **kwargs))
+        raise AssertionError("a middleware swallowed the exception of a task")
     finally:
         context.leave(entered)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
+import select
 import signal
 import socket
 import sys
+import threading
 import time
 from functools import reduce
 
@@ -23,6 +26,7 @@ def main(descriptor: int) -> None:
     # Only the worker ends this process: a signal to the whole group must not cut a job short.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=end_with_the_worker, args=(descriptor,), daemon=True).start()
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
         while header := stream.read(LENGTH.size):
             (length,) = LENGTH.unpack(header)
@@ -30,6 +34,14 @@ def main(descriptor: int) -> None:
             data = msgspec.msgpack.encode(reply)
             stream.write(LENGTH.pack(len(data)) + data)
             stream.flush()
+
+
+def end_with_the_worker(descriptor: int) -> None:
+    """Its worker was killed, and the job runs elsewhere by now: an hour's work would be done twice."""
+    hang_up = select.poll()
+    hang_up.register(descriptor, 0)
+    hang_up.poll()
+    os._exit(1)
 
 
 def answer(request: Request) -> Reply:

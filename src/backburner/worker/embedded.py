@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from backburner.brokers.base import Beat, Broker, Directives
+from backburner.errors import BrokerError
 from backburner.periodic import stored
 from backburner.worker.loop import Worker
 from backburner.worker.maintenance import Maintenance
@@ -31,10 +32,11 @@ def new_worker_id(pid: int) -> str:
 
 
 def prepare(app: Backburner) -> None:
-    """Check every task's annotations and store the declared schedules. Raises `ConfigError`."""
+    """Check every task's annotations and store what is declared. Raises `ConfigError`, `BrokerError`."""
     for task in app.tasks.values():
         if task.signature is not None:
             task.signature.check()
+    app.broker.run(app.broker.get([]))  # a broker that no retry can mend is told of now, declarations or not
     for schedule in app.declared.values():
         now = app.broker.now()
         app.broker.run(app.broker.save_schedule(stored(schedule, now, declared=True)))
@@ -70,8 +72,12 @@ class EmbeddedWorker:
         await self._app.broker.arun(self._app.broker.heartbeat([self._beat(new=True)]))
 
     async def end(self) -> None:
-        await self._app.broker.arun(self._app.broker.heartbeat([self._beat(lease=0.0)]))
-        await self._app.broker.arun(self._app.broker.rescue(1000, self._app.settings.poison_after))
+        broker = self._app.broker
+        try:
+            await broker.arun(broker.heartbeat([self._beat(lease=0.0)]))
+            self._rescued(await broker.arun(broker.rescue(1000, self._app.settings.poison_after)))
+        except BrokerError as error:
+            logger.warning("the jobs of %s wait for its lease to run out: %s", self.worker.id, error)
 
     def _beat(self, *, new: bool = False, lease: float | None = None) -> Beat:
         worker = self.worker

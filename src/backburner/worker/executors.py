@@ -78,7 +78,8 @@ class Coroutines:
         run.handle = asyncio.Task(self._run(run), loop=self._loop, **self._options)
 
     def interrupt(self, run: Run, reason: StopReason) -> None:
-        run.handle.cancel()
+        # A task that is cancelled before its first step ends without it, and nobody would hear of that.
+        self._loop.call_soon(run.handle.cancel)
 
     async def close(self) -> None:
         """Nothing is held between attempts."""
@@ -119,6 +120,8 @@ class ThreadCalls:
     def _call(self, run: Run) -> bytes | None:
         began = time.monotonic()
         try:
+            if run.current.stop_reason is not None:  # said before this thread took the call
+                raise Stop
             return call(self._app, run.task, run.job.payload, run.current)
         finally:
             run.seconds = time.monotonic() - began
@@ -126,6 +129,14 @@ class ThreadCalls:
     def _report(self, run: Run) -> None:
         if run.handle.running:
             self._app.events.emit(StuckThread(job=run.job, stack=run.handle.stack()))
+            run.handle.interrupt(Stop)  # once more: what is raised inside a destructor ends there
+
+
+class RaisedElsewhere(Exception):
+    """What asynchronous middleware sees of an exception in a `cpu=True` process: it cannot travel itself."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"{verdict.error.error or verdict.verb}: {verdict.error.message or verdict.reason}")
 
 
 class Surrounded:
@@ -140,14 +151,21 @@ class Surrounded:
         arounds: list[Any] = [middleware.run(run.current) for middleware in self._app.middleware]
         arounds = [around for around in arounds if hasattr(around, "__aenter__")]
         if arounds:
-            task = asyncio.get_running_loop().create_task(self._run(run, arounds))
+            run.handle = task = asyncio.get_running_loop().create_task(self._run(run, arounds))
             self._tasks.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._tasks.discard)
         else:
             self._inner.start(run)
 
     def interrupt(self, run: Run, reason: StopReason) -> None:
-        self._inner.interrupt(run, reason)
+        # Later, for the same reason as a coroutine; by then it may have gone on to the function, or ended.
+        asyncio.get_running_loop().call_soon(self._interrupt, run, reason)
+
+    def _interrupt(self, run: Run, reason: StopReason) -> None:
+        if isinstance(run.handle, asyncio.Task):
+            run.handle.cancel()
+        else:
+            self._inner.interrupt(run, reason)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -160,10 +178,15 @@ class Surrounded:
             async with AsyncExitStack() as stack:
                 for around in arounds:
                     await stack.enter_async_context(around)
+                run.handle = None
                 self._inner.start(run)
                 how = await ended
                 if how[1] is not None:
                     raise how[1]
+                if how[2] is not None:
+                    raise RaisedElsewhere(how[2])
+        except RaisedElsewhere:
+            pass  # judged already
         except BaseException as error:  # noqa: BLE001 - whatever leaves the middleware is the attempt's outcome
             how = (None, error, None)
         end(run, *how)

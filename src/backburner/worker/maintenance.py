@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backburner.brokers.base import Beat, Broker, Directives
+from backburner.brokers.base import Beat, Broker, Directives, Waiter
 from backburner.errors import BrokerError
 from backburner.events import BrokerDown, BrokerUp, DeadNearLimit, DeadTrimmed, Event
 from backburner.periodic import tick
@@ -86,11 +86,15 @@ class Maintenance:
     async def run(self) -> None:
         """Go on until cancelled."""
         while True:
-            for duty in self._duties:
-                if duty.due <= time.monotonic():
-                    duty.due = time.monotonic() + await self._attempt(duty)
-            self._nudged.clear()
-            await self._wait(min(duty.due for duty in self._duties) - time.monotonic())
+            topics = self._topics()
+            # Listening all the time: what comes while a duty is done must not wait for the next heartbeat.
+            with self._broker.waiter(topics) as waiter:
+                while topics == self._topics():
+                    for duty in self._duties:
+                        if duty.due <= time.monotonic():
+                            duty.due = time.monotonic() + await self._attempt(duty)
+                    self._nudged.clear()
+                    await self._wait(waiter, min(duty.due for duty in self._duties) - time.monotonic())
 
     async def _attempt(self, duty: Duty) -> float:
         try:
@@ -105,18 +109,20 @@ class Maintenance:
             self._emit(BrokerUp())
         return pause
 
-    async def _wait(self, pause: float) -> None:
-        topics = ["stage", *(f"worker:{beat.worker}" for beat in self._beats())]
-        with self._broker.waiter(topics) as waiter:
-            woken = asyncio.ensure_future(waiter.wait_async(max(pause, 0.0)))
-            nudged = asyncio.ensure_future(self._nudged.wait())
-            try:
-                await asyncio.wait([woken, nudged], return_when=asyncio.FIRST_COMPLETED)
-                if woken.done() and woken.result():
-                    self.nudge(self.heartbeat, self._stage)
-            finally:
-                woken.cancel()
-                nudged.cancel()
+    def _topics(self) -> list[str]:
+        return ["stage", *(f"worker:{beat.worker}" for beat in self._beats())]
+
+    async def _wait(self, waiter: Waiter, pause: float) -> None:
+        woken = asyncio.ensure_future(waiter.wait_async(max(pause, 0.0)))
+        nudged = asyncio.ensure_future(self._nudged.wait())
+        try:
+            await asyncio.wait([woken, nudged], return_when=asyncio.FIRST_COMPLETED)
+            if woken.done() and woken.result():
+                self.nudge(self.heartbeat, self._stage)
+        finally:
+            woken.cancel()
+            nudged.cancel()
+            await asyncio.wait([woken, nudged])  # the waiter serves one at a time
 
     async def _heartbeat(self) -> float:
         beats = self._beats()

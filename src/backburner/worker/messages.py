@@ -26,9 +26,10 @@ class Hello(msgspec.Struct, tag=True):
 
 
 class Refused(msgspec.Struct, tag=True):
-    """From the worker process: it cannot start, and why."""
+    """From the worker process: it cannot start, and why; the exit code is that of the whole command."""
 
     error: str
+    exit_code: int
 
 
 class Pulse(msgspec.Struct, tag=True):

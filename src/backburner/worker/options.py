@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +44,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("processes", "concurrency", "threads", "cpu_processes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} takes a whole number from 1 up, not {getattr(self, name)}")
-        if self.grace < 0:
+        if not 0 <= self.grace < math.inf:
             raise ConfigError(f"grace is a number of seconds from 0 up, not {self.grace:g}")
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backburner.worker.blackbox import BlackBox
-from backburner.worker.messages import Hello, Line, Message, Pulse, StopNow
+from backburner.worker.messages import Hello, Line, Message, Pulse, Refused, StopNow
 
 if TYPE_CHECKING:
     from backburner.worker.options import WorkerOptions
@@ -37,7 +37,7 @@ class WorkerProcess:
         self.pulse: Pulse | None = None
         self.pulsed_at = time.monotonic()
         self.stopping = False
-        self.refused = False
+        self.refused: Refused | None = None
         self.outgrown = False
 
     @classmethod

@@ -116,9 +116,17 @@ class Processes:
         for slot in self._idle:
             await slot.close()
 
+    async def _slot(self) -> _Slot:
+        while self._idle:
+            slot = self._idle.pop()
+            if slot.process.returncode is None:
+                return slot
+            await slot.close()  # it died while it had no job: the next one must not be blamed
+        return await _Slot.open()
+
     async def _run(self, run: Run) -> None:
         try:
-            slot = self._idle.pop() if self._idle else await _Slot.open()
+            slot = await self._slot()
         except OSError as error:  # no memory or no descriptor for one more process: a failure like any other
             run.end(run, None, error, None)
             return
@@ -133,6 +141,7 @@ class Processes:
             run.end(run, None, Stop() if run.current.stop_reason else ProcessDied(), None)
             return
         run.seconds = time.monotonic() - began
+        run.handle = None  # the process is the next job's from here on: it must not die for this one
         self._idle.append(slot)
         for record in reply.follow_ups:
             run.current.follow(record)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from backburner import brokers
 from backburner.brokers.base import Beat, Broker, Directives
-from backburner.errors import BackburnerError, BrokerError
+from backburner.errors import BackburnerError, BrokerError, ConfigError
 from backburner.events import Events, WorkerDied
 from backburner.lifecycle import ErrorInfo
 from backburner.worker import messages
@@ -126,7 +126,7 @@ class Supervisor:
                     await self._welcome(process, message)
                 case messages.Refused():
                     logger.error("error: %s", message.error)
-                    process.refused = True
+                    process.refused = message
                 case messages.Pulse():
                     process.pulse, process.pulsed_at = message, time.monotonic()
                 case messages.Outgrown():
@@ -167,7 +167,7 @@ class Supervisor:
             if not process.started:
                 self._failures += 1
                 if self.broker is None and process.refused:
-                    self.exit_code = 2
+                    self.exit_code = process.refused.exit_code
                     self._stopping = True
                     for other in self.processes:
                         other.stop(0.0)
@@ -316,7 +316,13 @@ class Supervisor:
             return None
         host, _, port = self.options.health.rpartition(":")
         health = Health(self.status)
-        bound = await health.start(host or "127.0.0.1", int(port))
+        try:
+            bound = await health.start(host or "127.0.0.1", int(port))
+        except (OSError, ValueError, OverflowError) as error:
+            raise ConfigError(
+                f"cannot serve health on {self.options.health!r}: {error}; "
+                "give another HOST:PORT, as in 127.0.0.1:8081, or end what listens there"
+            ) from error
         logger.info("health on http://%s:%d", host or "127.0.0.1", bound)
         return health
 
@@ -352,4 +358,4 @@ def main(path: str, options: WorkerOptions) -> int:
             return runner.run(Supervisor(path, options).run())
     except BackburnerError as error:
         logger.error("error: %s", error)  # noqa: TRY400 - one line says it all
-        return 2
+        return error.exit_code
