@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 PULSE = 1.0
 SWITCH_INTERVAL = 0.0002
-"""Seconds after which a thread that wants Python's global lock gets it. The usual 5 ms are longer than it takes to
-write a batch: the thread that writes waited most of its time, and a fifth fewer jobs were run a second.
+"""Seconds after which a thread that wants Python's global lock gets it. The usual 5 ms are more than it takes
+to write a batch: the thread that writes waited for most of its time, and a fifth fewer jobs were run.
 """
 LIMIT = 16 * 1024 * 1024
 """Bytes of the longest message: a poisoned job's record with its payload."""

@@ -14,6 +14,7 @@ import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -41,6 +42,8 @@ from backburner.job import NO_OPTIONS, JobRecord
 from backburner.lifecycle import FINAL, Settlement, State
 
 T = TypeVar("T")
+_in_line = itemgetter(7, 22)
+_priority = itemgetter(4)
 
 
 class SqliteBroker(SqliteInspector):
@@ -159,7 +162,8 @@ class SqliteBroker(SqliteInspector):
                 else:
                     rows = yield Do("claim", wanted)
                 # RETURNING gives no order.
-                rows.sort(key=_place)
+                rows.sort(key=_in_line)
+                rows.sort(key=_priority, reverse=True)
                 jobs += map(schema.record, rows)
         return Exchange(jobs, lost)
 
@@ -269,10 +273,6 @@ def _path(url: str) -> str:
             f"sqlite:////{rest} for one from the root"
         )
     return os.path.abspath(rest[1:])
-
-
-def _place(row: tuple[Any, ...]) -> tuple[int, float, int]:
-    return (-row[4], row[7], row[22])
 
 
 def _row(job: JobRecord) -> tuple[Any, ...]:
