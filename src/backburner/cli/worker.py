@@ -48,6 +48,13 @@ DEFAULT_CPUS = os.cpu_count() or 1
 @click.option("--drain", is_flag=True, help="End when nothing is left to run.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Replace a process after so many jobs.")
 @click.option("--max-memory", type=click.FloatRange(1), help="Replace a process that holds more megabytes.")
+@click.option(
+    "--unresponsive",
+    type=click.FloatRange(2),
+    default=120.0,
+    show_default=True,
+    help="Replace a process whose event loop has not answered for so many seconds.",
+)
 @click.option("--health", metavar="HOST:PORT", help="Serve /live, /ready and /status there.")
 @click.option("--reload", is_flag=True, help="Start anew when a Python file changes; for development.")
 def worker(app_path: str, queues: str | None, **options: Any) -> None:
