@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -38,7 +39,10 @@ def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) 
 
 
 class Node:
-    """A supervisor with its worker processes, running an app in `folder`: `fault_tasks:app` unless told."""
+    """A supervisor with its worker processes, running an app in `folder`: `fault_tasks:app` unless told.
+
+    `file_size` is as far as they may write a file, as in `limit_files`.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Node:
         app: str = "fault_tasks:app",
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        file_size: int | None = None,
     ) -> None:
         self.folder = folder
         self.log = folder / f"node-{time.monotonic_ns()}.log"
@@ -57,9 +62,10 @@ class Node:
             "FAULTS_FOLDER": str(folder),
             "FAULTS_SETTINGS": json.dumps(settings or {}),
         }
+        limit = f'ulimit -S -f {file_size // 1024 if file_size else "unlimited"} && exec "$@"'
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "backburner", "worker", app, *options],
+                ["bash", "-c", limit, "bash", sys.executable, "-m", "backburner", "worker", app, *options],
                 cwd=folder,
                 env={**os.environ, **ours, **(environment or {})},
                 stdout=log,
@@ -119,10 +125,24 @@ class Node:
             each.suspend()
             wait_until(partial(_is_stopped, each), "the process stands still")
 
+    def vanish(self) -> None:
+        """End all of its processes at once: none sees another one go."""
+        self.freeze()
+        for each in (psutil.Process(self.process.pid), *self._seen):
+            each.kill()
+
     def thaw(self) -> None:
         for each in (psutil.Process(self.process.pid), *self._seen):
             with suppress(psutil.NoSuchProcess):
                 each.resume()
+
+    def limit_files(self, size: int | None) -> None:
+        """Let its processes write no file beyond `size` bytes; None ends that."""
+        for each in (psutil.Process(self.process.pid), *self.family()):
+            each.rlimit(
+                psutil.RLIMIT_FSIZE,
+                (resource.RLIM_INFINITY if size is None else size, resource.RLIM_INFINITY),
+            )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it as an operator would; the exit code."""
@@ -149,9 +169,10 @@ def node(
     app: str = "fault_tasks:app",
     settings: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    file_size: int | None = None,
 ) -> Iterator[Node]:
     """A running node, ended with its whole family when the test is done."""
-    running = Node(folder, *options, app=app, settings=settings, environment=environment)
+    running = Node(folder, *options, app=app, settings=settings, environment=environment, file_size=file_size)
     try:
         yield running
     finally:

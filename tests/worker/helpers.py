@@ -12,6 +12,8 @@ from backburner import Backburner, Job, JobCancelled, JobFailed
 from backburner.events import Event, JobEvent
 from backburner.job import JobRecord
 
+KINDS = ("coroutine", "thread", "process")
+"""The tasks of `kinds.py` are named `KIND.NAME`."""
 LONG = 20.0
 """Seconds: more than any wait in these tests takes."""
 E = TypeVar("E", bound=Event)

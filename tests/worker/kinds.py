@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,8 +17,6 @@ from typing import Any
 from backburner import Backburner, Middleware, Retry, current_job
 from backburner.context import CurrentJob
 from tests.worker.helpers import hear, say
-
-KINDS = ("coroutine", "thread", "process")
 
 
 class Noted(Middleware):
@@ -60,6 +59,9 @@ def note(job: CurrentJob, line: str) -> None:
 
 app = Backburner(
     retry=Retry(max_attempts=2, first=0, jitter=0),
+    # So rare that what a test waits for never comes by a heartbeat alone.
+    lease=200,
+    heartbeat=100,
     middleware=[Noted("one"), AsyncNoted("two"), Noted("three"), AsyncNoted("four")]
     if os.environ.get("KINDS_MIDDLEWARE")
     else [],
@@ -83,6 +85,12 @@ def spin(pipe: str) -> None:
     say(pipe)
     while True:
         pass
+
+
+def linger(pipe: str, answer: str) -> str:
+    """Takes as long as the test wants, and ends in peace."""
+    say(pipe)
+    return hear(answer)
 
 
 def describe() -> dict[str, Any]:
@@ -145,6 +153,12 @@ async def coroutine_spin(pipe: str) -> None:
     await asyncio.Event().wait()
 
 
+@app.task(name="coroutine.linger")
+async def coroutine_linger(pipe: str, answer: str) -> str:
+    say(pipe)
+    return await asyncio.to_thread(hear, answer)
+
+
 @app.task(name="coroutine.describe")
 async def coroutine_describe() -> dict[str, Any]:
     return describe()
@@ -167,7 +181,7 @@ async def coroutine_follow(succeed: bool) -> str:
     return follow(succeed)
 
 
-for each in (add, fail, leave, spin, describe, resume, follow):
+for each in (add, fail, leave, spin, linger, describe, resume, follow):
     app.task(name=f"thread.{each.__name__}")(each)
 
 
@@ -189,6 +203,21 @@ def process_leave(code: int) -> None:
 @app.task(name="process.spin", cpu=True)
 def process_spin(pipe: str) -> None:
     spin(pipe)
+
+
+@app.task(name="process.linger", cpu=True)
+def process_linger(pipe: str, answer: str) -> str:
+    return linger(pipe, answer)
+
+
+@app.task(name="process.kill", cpu=True)
+def process_kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="process.whoami", cpu=True)
+def process_whoami() -> int:
+    return os.getpid()
 
 
 @app.task(name="process.describe", cpu=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backburner.app import Backburner
-from backburner.errors import BackburnerError, ConfigError
+from backburner.errors import BackburnerError, BrokerUnavailable, ConfigError
 from backburner.events import Died
 from backburner.loading import load_app
 from backburner.worker import messages
@@ -34,6 +34,7 @@ from backburner.worker.options import WorkerOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger("backburner")
 PULSE = 1.0
 SWITCH_INTERVAL = 0.0002
 """Seconds after which a thread that wants Python's global lock gets it. The usual 5 ms are more than it takes
@@ -127,8 +128,7 @@ async def main(path: str, options: WorkerOptions, descriptor: int, memory: int) 
     line = messages.Line(reader, writer)
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        app = load_app(path)
-        await asyncio.to_thread(prepare, app)
+        app = await loaded(path)
     except Exception as error:  # noqa: BLE001 - whatever was raised is why it cannot start
         if not isinstance(error, BackburnerError):
             sys.excepthook(type(error), error, error.__traceback__)
@@ -136,9 +136,22 @@ async def main(path: str, options: WorkerOptions, descriptor: int, memory: int) 
         line.send(messages.Refused(str(error), error.exit_code))
         await line.close()
         return 1
-    log_to_stderr()
     await serve(app, options, line, BlackBox(memory, options.slots))
     return 0
+
+
+async def loaded(path: str) -> Backburner:
+    """The app, with what it declares stored: that waits for a broker that is away."""
+    app = load_app(path)
+    log_to_stderr()
+    while True:
+        try:
+            await asyncio.to_thread(prepare, app)
+        except BrokerUnavailable as error:
+            logger.warning("no broker yet: %s", error)
+            await asyncio.sleep(PULSE)
+        else:
+            return app
 
 
 def log_to_stderr() -> None:

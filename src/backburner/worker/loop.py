@@ -127,11 +127,16 @@ class Worker:
         self._changed.set()
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """Stop these jobs for good, where they run here."""
-        for job_id in job_ids:
-            run = self.running.get(job_id)
-            if run is not None:
-                self._stop_run(run, "cancelled")
+        """Stop these jobs for good, where they run here or wait for a slot."""
+        asked = set(job_ids)
+        for job_id in asked & self.running.keys():
+            self._stop_run(self.running[job_id], "cancelled")
+        now, keep = self.app.broker.now(), self.app.settings.keep_finished
+        for waiting in self._in_hand() if asked else ():
+            for job in [job for job in waiting if job.id in asked]:
+                waiting.remove(job)
+                self._refuse(lifecycle.cancelled(job, "cancelled before it started", now, keep=keep))
+                self._changed.set()
 
     def lose(self, new_id: str) -> None:
         """The lease has gone to others: stop everything, and go on under a new id."""
@@ -251,8 +256,9 @@ class Worker:
             return
         self._changed.clear()
         if not self._buffer and not self._stopping:
+            longest = HOLD if any(self._in_hand()) else IDLE_POLL
             waits = [
-                asyncio.ensure_future(self._waiter.wait_async(IDLE_POLL)),
+                asyncio.ensure_future(self._waiter.wait_async(longest)),
                 asyncio.ensure_future(self._changed.wait()),
             ]
             await _first(waits, None)
@@ -386,7 +392,10 @@ class Worker:
         now = self.app.broker.now()
         for waiting in self._in_hand():
             while waiting and (self._stopping or now - (waiting[0].started_at or now) > HOLD):
-                self._buffer.append(lifecycle.released(waiting.popleft(), now))
+                job = waiting.popleft()
+                # Or it would take them again at once: no attempt has ended to correct what it thought.
+                self._appetite.ran(self._kind(job), HOLD)
+                self._buffer.append(lifecycle.released(job, now))
 
     def _kind(self, job: JobRecord) -> Kind:
         task = self.app.tasks.get(job.task)

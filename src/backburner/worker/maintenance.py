@@ -7,7 +7,8 @@
 5. prune      deletes what has outlived its retention, and warns before dead letters are trimmed.
 
 Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage
-is tried again a second later; the others go on.
+is tried again a second later; the others go on, but rescue only when the heartbeats have come through: leases
+that ran out meanwhile say nothing.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Maintenance:
         self._rescued = rescued
         self._emit = emit
         self.connected = True
+        """Until a duty fails, and again from the next heartbeat on that goes through."""
         self.heartbeat = Duty(self._heartbeat)
         self.rescue = Duty(self._rescue)
         self._stage = Duty(self._perform_stage)
@@ -102,10 +104,13 @@ class Maintenance:
         except BrokerError as error:
             if self.connected:
                 self.connected = False
+                self.heartbeat.due = 0.0
                 self._emit(BrokerDown(error=str(error)))
             return random.uniform(0.5, 1.0)
-        if not self.connected:
+        if not self.connected and duty is self.heartbeat:
             self.connected = True
+            # Nobody could beat: the other nodes get the time to, before their workers are taken for dead.
+            self.rescue.due = time.monotonic() + self._settings.heartbeat
             self._emit(BrokerUp())
         return pause
 
@@ -125,9 +130,7 @@ class Maintenance:
             await asyncio.wait([woken, nudged])  # the waiter serves one at a time
 
     async def _heartbeat(self) -> float:
-        beats = self._beats()
-        if beats:
-            self._directed(await self._broker.arun(self._broker.heartbeat(beats)))
+        self._directed(await self._broker.arun(self._broker.heartbeat(self._beats())))
         return self._settings.heartbeat * random.uniform(0.8, 1.0)
 
     async def _perform_stage(self) -> float:
@@ -143,6 +146,8 @@ class Maintenance:
         return min(max(ticked.next_at - self._broker.now(), 0.0), LONGEST)
 
     async def _rescue(self) -> float:
+        if not self.connected:
+            return LONGEST
         rescued = await self._broker.arun(self._broker.rescue(BATCH, self._settings.poison_after))
         self._rescued(rescued)
         return 0.0 if len(rescued) == BATCH else self._settings.heartbeat / 2

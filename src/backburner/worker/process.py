@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -33,9 +32,12 @@ class WorkerProcess:
         self.line = line
         self.blackbox = blackbox
         self.worker_id = ""
+        self.started = False
+        """Whether it is registered under its id and was told to start."""
         self.hello: Hello | None = None
         self.pulse: Pulse | None = None
-        self.pulsed_at = time.monotonic()
+        self.silent = 0.0
+        """Seconds since its last pulse, not counting those in which the supervisor itself stood still."""
         self.stopping = False
         self.refused: Refused | None = None
         self.outgrown = False
@@ -59,11 +61,6 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
-    def started(self) -> bool:
-        """Whether it has been told to start under its id."""
-        return bool(self.worker_id)
-
     def send(self, message: Message) -> None:
         if self.started:
             self.line.send(message)
@@ -78,14 +75,19 @@ class WorkerProcess:
             self.kill()
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not the method of asyncio's: that one looks first whether the process has ended, and takes the exit
+        # code away from who waits for it.
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def dump_and_kill(self) -> None:
         """Have it print the stacks of all its threads, then kill it."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGUSR2)
-            await asyncio.sleep(DUMP_TIME)
+        self._signal(signal.SIGUSR2)
+        await asyncio.sleep(DUMP_TIME)
         self.kill()
 
     async def wait(self) -> int:

@@ -82,6 +82,10 @@ class _Slot:
         (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
         return msgspec.msgpack.decode(await self._reader.readexactly(length), type=Reply)
 
+    @property
+    def ended(self) -> bool:
+        return self._reader.at_eof()
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             self.process.kill()
@@ -119,7 +123,7 @@ class Processes:
     async def _slot(self) -> _Slot:
         while self._idle:
             slot = self._idle.pop()
-            if slot.process.returncode is None:
+            if not slot.ended:
                 return slot
             await slot.close()  # it died while it had no job: the next one must not be blamed
         return await _Slot.open()

@@ -18,7 +18,6 @@ import asyncio
 import logging
 import signal
 import socket
-import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -125,10 +124,9 @@ class Supervisor:
                 case messages.Hello():
                     await self._welcome(process, message)
                 case messages.Refused():
-                    logger.error("error: %s", message.error)
                     process.refused = message
                 case messages.Pulse():
-                    process.pulse, process.pulsed_at = message, time.monotonic()
+                    process.pulse, process.silent = message, 0.0
                 case messages.Outgrown():
                     logger.info("replacing worker %s: %s", process.worker_id, message.why)
                     process.outgrown = True
@@ -144,7 +142,9 @@ class Supervisor:
         if self.broker is None:
             self._open(hello.settings)
         process.hello = hello
-        await self._register(process)
+        if not await self._register(process):
+            return
+        process.started = True
         process.send(messages.Start(process.worker_id))
         if self._quiet:
             process.send(messages.Quiet(True))
@@ -166,6 +166,8 @@ class Supervisor:
         if unasked:
             if not process.started:
                 self._failures += 1
+                if process.refused:
+                    logger.error("error: %s", process.refused.error)
                 if self.broker is None and process.refused:
                     self.exit_code = process.refused.exit_code
                     self._stopping = True
@@ -234,15 +236,22 @@ class Supervisor:
         assert self.broker is not None
         await self.broker.arun(self.broker.heartbeat([self._sign(process, new=new, lease=lease)]))
 
-    async def _register(self, process: WorkerProcess) -> None:
-        """Give it a new id and a lease; its work waits for that, however long the broker is away."""
+    async def _register(self, process: WorkerProcess) -> bool:
+        """Give it a new id and a lease; its work waits for that, however long the broker is away.
+
+        False when the process was told to end meanwhile.
+        """
         process.worker_id = new_worker_id(process.pid)
         while True:
             try:
-                return await self._beat(process, new=True)
+                await self._beat(process, new=True)
             except BrokerError as error:
                 logger.warning("no broker yet: %s", error)
+                if process.stopping:
+                    return False
                 await asyncio.sleep(1.0)
+            else:
+                return True
 
     def _directed(self, directives: Directives) -> None:
         if directives.cancel:
@@ -254,8 +263,8 @@ class Supervisor:
                 self._begin(self._renew(process))
 
     async def _renew(self, process: WorkerProcess) -> None:
-        await self._register(process)
-        process.send(messages.Lost(process.worker_id))
+        if await self._register(process):
+            process.send(messages.Lost(process.worker_id))
 
     def _rescued(self, settlements: list[Settlement]) -> None:
         """Report what was rescued; the handlers of a death are user code, and run in a worker process."""
@@ -272,8 +281,9 @@ class Supervisor:
         while True:
             await asyncio.sleep(CHECK)
             for process in self.processes:
-                silent = time.monotonic() - process.pulsed_at
-                if process.started and silent > self.options.unresponsive:
+                process.silent += CHECK
+                if process.pulse and process.silent > self.options.unresponsive:
+                    silent, process.silent = process.silent, 0.0
                     logger.error("worker %s has not answered for %.0f s: replaced", process.worker_id, silent)
                     await process.dump_and_kill()
             if self.options.drain and not self._stopping and await self._drained():

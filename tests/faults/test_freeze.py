@@ -1,0 +1,55 @@
+"""A node that stands still for longer than its lease, as a machine does that hangs, and then goes on."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from backburner import Backburner, State
+from tests.faults.harness import (
+    effects,
+    is_everything_done,
+    marks,
+    node,
+    open_gate,
+    ran_by,
+    started,
+    wait_until,
+)
+
+SHORT = {"lease": 3.0, "heartbeat": 0.5}
+
+
+def test_what_a_zombie_still_holds_is_fenced_off_and_it_goes_on_under_a_new_id(
+    app: Backburner, tmp_path: Path
+) -> None:
+    ending = [app.enqueue(f"fault_tasks.{kind}", "soon") for kind in ("gated", "gated_function")]
+    lasting = [app.enqueue(f"fault_tasks.{kind}", "later") for kind in ("gated", "gated_function")]
+    with node(tmp_path, "--unresponsive", "2.5", settings=SHORT) as zombie:
+        wait_until(lambda: started(tmp_path) == 4, "the jobs run")
+        pids = zombie.pids()
+        [old] = app.broker.run(app.broker.workers())
+        zombie.freeze()
+        with node(tmp_path, settings=SHORT) as other:
+            wait_until(lambda: started(tmp_path) == 8, "another node runs them")
+            [pid] = other.pids()
+            # These end at the other node, and then at the zombie, too: nobody could prevent that effect.
+            open_gate(tmp_path, "soon")
+            assert [job.result(timeout=30) for job in ending] == [pid, pid]
+            zombie.thaw()
+            zombie.wait_said("had lost its lease")
+            wait_until(lambda: marks(tmp_path, "dropped.txt").total() == 2, "the zombie drops what it ran")
+            open_gate(tmp_path, "later")
+            assert [job.result(timeout=30) for job in lasting] == [pid, pid]
+            assert other.stop() == 0
+        [new] = app.broker.run(app.broker.workers())
+        assert new.id != old.id
+        more = app.enqueue("fault_tasks.gated", "later")
+        assert more.result(timeout=30) in pids  # its process had not been silent: all of the node was
+        assert zombie.stop() == 0
+        assert "Traceback" not in zombie.said()
+    jobs = [*ending, *lasting]
+    assert {(job.refresh().state, job.record.crashes) for job in jobs} == {(State.SUCCEEDED, 1)}
+    assert {ran_by(job) for job in jobs} == {pid}
+    assert [attempt.outcome for job in jobs for attempt in job.history()] == ["crash"] * 4
+    assert {job.id: effects(tmp_path)[job.id] for job in lasting} == {job.id: 1 for job in lasting}

@@ -1,0 +1,121 @@
+"""A worker that lost its lease: it drops what it ran, and nothing that it still says counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from backburner import Backburner, current_job, events
+from backburner.brokers.base import Beat
+from backburner.errors import LeaseLost
+from backburner.worker.embedded import EmbeddedWorker
+from tests.worker.helpers import LONG, Seen, ended, within
+
+Make = Callable[..., Backburner]
+
+
+class Node:
+    """A program with a worker; its jobs run until the test lets them end."""
+
+    def __init__(self, make_app: Make, name: str) -> None:
+        self.name = name
+        self.app = make_app(lease=200, heartbeat=100)
+        self.begun, self.release, self.stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.said: list[str] = []
+        self.task = self.app.task(name="work")(self.work)
+        self.app.task(name="follow")(lambda name: None)
+        self.seen = Seen(self.app)
+
+    async def work(self) -> str:
+        job = current_job()
+        self.begun.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.said.append(f"stopped: {job.stop_reason}")
+            self.stopped.set()
+            raise
+        job.then(self.app.tasks["follow"], self.name)
+        try:
+            await job.areport({"by": self.name})
+            await job.asave({"by": self.name})
+        except LeaseLost as error:
+            self.said.append(str(error))
+        return self.name
+
+    def follow_ups(self) -> list[bytes]:
+        return [job.payload for job in self.app.inspector.jobs() if job.task == "follow"]
+
+
+def expire(app: Backburner, embedded: EmbeddedWorker) -> None:
+    """As if this worker had been silent for longer than its lease."""
+    app.broker.run(app.broker.heartbeat([Beat(worker=embedded.worker.id, lease=0.0)]))
+
+
+async def test_what_a_worker_says_after_its_lease_is_refused(make_app: Make) -> None:
+    old, new = Node(make_app, "old"), Node(make_app, "new")
+    job = old.task.enqueue()
+    async with old.app.worker() as zombie:
+        await within(old.begun)
+        expire(old.app, zombie)
+        async with new.app.worker():
+            await within(new.begun)
+            old.release.set()
+            [lost] = await old.seen.wait(events.LostLease)
+            assert (lost.job.id, lost.job.token) == (job.id, 1)
+            assert old.said == [f"job {job.id} is owned by another attempt by now: stop"]
+            assert (job.refresh().state, job.record.token, job.progress) == ("running", 2, None)
+            new.release.set()
+            assert await job.aresult(timeout=LONG) == "new"
+    assert old.seen.of(events.Succeeded) == []
+    rescued = old.seen.of(events.Rescued) + new.seen.of(events.Rescued)
+    assert [event.job.id for event in rescued] == [job.id]
+    assert job.progress == {"by": "new"}
+    assert new.follow_ups() == [b'["new"]'], "those of the zombie went with its result"
+    assert [(line.outcome, line.token) for line in job.history()] == [("crash", 1)]
+
+
+async def test_a_worker_that_learns_of_it_stops_its_jobs_and_goes_on_as_a_new_one(
+    make_app: Make,
+) -> None:
+    old, new = Node(make_app, "old"), Node(make_app, "new")
+    job = old.task.enqueue()
+    async with old.app.worker() as zombie:
+        first = zombie.worker.id
+        await within(old.begun)
+        expire(old.app, zombie)
+        async with new.app.worker():
+            await within(new.begun)
+            zombie.maintenance.nudge(zombie.maintenance.heartbeat)
+            await within(old.stopped)
+            assert old.said == ["stopped: lost"]
+            assert [event.job.id for event in old.seen.of(events.LostLease)] == [job.id]
+            new.release.set()
+            assert await job.aresult(timeout=LONG) == "new"
+        old.release.set()
+        assert await old.task.enqueue().aresult(timeout=LONG) == "old"
+        assert zombie.worker.id != first
+        assert [info.id for info in old.app.inspector.workers()] == [zombie.worker.id]
+
+
+async def test_a_function_in_a_thread_stops_as_well(make_app: Make) -> None:
+    app = make_app(lease=200, heartbeat=100)
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    tokens: list[int] = []
+
+    @app.task
+    def work() -> int:
+        tokens.append(current_job().token)
+        loop.call_soon_threadsafe(begun.set)
+        while current_job().token == 1:
+            pass
+        return current_job().token
+
+    job = work.enqueue()
+    async with app.worker(threads=1) as embedded:
+        await within(begun)
+        expire(app, embedded)
+        app.broker.run(app.broker.rescue(1, 3))
+        embedded.maintenance.nudge(embedded.maintenance.heartbeat)
+        assert (await ended(job)).state == "succeeded"
+    assert (tokens, job.result()) == ([1, 2], 2)
