@@ -197,10 +197,11 @@ def _held_up(job: JobRecord, facts: Facts) -> Iterator[Reason]:
         )
     elif not taking:
         yield Reason("every worker that could take it takes no more jobs: they are stopping", _start(job))
-    elif all(0 < each.beat.concurrency <= each.beat.running for each in taking):
-        slots = sum(each.beat.concurrency for each in taking)
+    elif all(job.task in each.beat.full for each in taking):
+        free = sum(each.beat.concurrency - each.beat.running for each in taking)
+        others = f"; {plural(free, 'slot', 'slots')} for other kinds of tasks are free" if free > 0 else ""
         yield Reason(
-            f"workers are there, but all their {slots} slots are busy",
+            f"workers are there, but none has a free slot for it{others}",
             "wait, or start more workers, or give them more slots (--concurrency, --threads, --processes)",
         )
 

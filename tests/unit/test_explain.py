@@ -135,13 +135,21 @@ def test_the_workers_are_stopping() -> None:
 
 
 def test_all_slots_are_busy() -> None:
-    full = [worker("w1", running=8), worker("w2", running=4, concurrency=4)]
+    busy: dict[str, Any] = {"running": 4, "concurrency": 4, "full": ("shop.send",)}
+    full = [worker("w1", **busy), worker("w2", **busy)]
     [reason] = explained(job(), *full)
-    assert reason.text == "workers are there, but all their 12 slots are busy"
+    assert reason.text == "workers are there, but none has a free slot for it"
     assert reason.next_step is not None
     assert reason.next_step.startswith("wait, or start more workers")
     assert texts(job(), *full, ahead=3)[1] == "3 jobs are ahead of it"
     assert explained(job(), *full, worker("w3")) == FREE
+
+
+def test_the_slots_for_its_kind_are_busy_and_others_are_free() -> None:
+    [text] = texts(job(), worker(running=2, concurrency=108, full=("shop.send",)))
+    assert text == (
+        "workers are there, but none has a free slot for it; 106 slots for other kinds of tasks are free"
+    )
 
 
 def test_several_reasons_at_once() -> None:

@@ -305,8 +305,8 @@ def test_a_waiting_job_is_explained_by_what_is_around_it(
     assert told(inspector, job.id)[0] == "no live worker serves queue 'mail' (1 worker serves: images)"
     beat(store, queues=("mail",), concurrency=8)
     assert told(inspector, job.id)[0].startswith("no live worker of queue 'mail' has the task send")
-    beat(store, queues=("mail",), tasks=("send",), concurrency=8, running=8)
-    assert told(inspector, job.id)[0] == "workers are there, but all their 8 slots are busy"
+    beat(store, queues=("mail",), tasks=("send",), concurrency=8, running=8, full=("send",))
+    assert told(inspector, job.id)[0] == "workers are there, but none has a free slot for it"
     beat(store, queues=("mail",), tasks=("send",), concurrency=8)
     assert told(inspector, job.id)[0] == "workers take jobs from this queue; it waits for its turn"
     inspector.pause_queue("mail")

@@ -91,6 +91,8 @@ class Beat(msgspec.Struct, kw_only=True, omit_defaults=True):
     tasks: tuple[str, ...] = ()
     running: int = 0
     concurrency: int = 0
+    full: tuple[str, ...] = ()
+    """The tasks that it has no free slot for: coroutines, threads and processes have slots of their own."""
     quiet: bool = False
 
 

@@ -93,7 +93,7 @@ async def beat(worker: Worker, options: WorkerOptions, line: messages.Line) -> N
     """Send a pulse every second, and once say when this process should be replaced."""
     outgrown = False
     while True:
-        line.send(messages.Pulse(len(worker.running), worker.finished, worker.connected))
+        line.send(messages.Pulse(len(worker.running), worker.finished, worker.connected, worker.full))
         if not outgrown:
             why = outgrows(options, worker.finished)
             if why is not None:
@@ -172,8 +172,8 @@ def runner() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 if __name__ == "__main__":
     # The supervisor alone ends this process: a signal to the whole group must not cut its jobs short.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     given = msgspec.json.decode(sys.argv[2], type=WorkerOptions)
     with asyncio.Runner(loop_factory=runner()) as loop:

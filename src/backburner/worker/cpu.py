@@ -24,8 +24,8 @@ from backburner.worker.processes import LENGTH, Reply, Request
 
 def main(descriptor: int) -> None:
     # Only the worker ends this process: a signal to the whole group must not cut a job short.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=end_with_the_worker, args=(descriptor,), daemon=True).start()
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
         while header := stream.read(LENGTH.size):

@@ -92,6 +92,7 @@ class EmbeddedWorker:
             tasks=tuple(self._app.tasks),
             running=len(worker.running),
             concurrency=worker.concurrency,
+            full=worker.full,
             quiet=worker.quiet,
         )
 

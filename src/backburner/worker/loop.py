@@ -109,6 +109,12 @@ class Worker:
         return sum(self._slots.values())
 
     @property
+    def full(self) -> tuple[str, ...]:
+        """The tasks that have no free slot here."""
+        full = {kind for kind, slots in self._slots.items() if self._busy[kind] >= slots}
+        return tuple(task.name for task in self.app.tasks.values() if task.kind in full) if full else ()
+
+    @property
     def quiet(self) -> bool:
         return self._quiet
 
@@ -287,9 +293,10 @@ class Worker:
                 self._suspects.append(job)
             else:
                 self._unstarted[task.kind].append(job)
-        self._start_suspect()
-        for kind in self._unstarted:
-            self._start_waiting(kind)
+        if not self._stopping:
+            self._start_suspect()
+            for kind in self._unstarted:
+                self._start_waiting(kind)
 
     def _refuse(self, settlement: Settlement) -> None:
         self._buffer.append(settlement)

@@ -38,6 +38,8 @@ class Pulse(msgspec.Struct, tag=True):
     running: int
     finished: int
     connected: bool
+    full: tuple[str, ...] = ()
+    """The tasks that it has no free slot for."""
 
 
 class Outgrown(msgspec.Struct, tag=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import struct
 import sys
@@ -87,8 +88,9 @@ class _Slot:
         return self._reader.at_eof()
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self.process.kill()
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)  # as in `process.py`
 
     async def close(self) -> None:
         self.kill()

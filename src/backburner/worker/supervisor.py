@@ -173,7 +173,7 @@ class Supervisor:
                     self._stopping = True
                     for other in self.processes:
                         other.stop(0.0)
-            if not self._stopping:
+            if not self._stopping and not process.outgrown:  # or its successor is under way
                 pause = (
                     0.0 if process.started else RESTART_PAUSES[min(self._failures, len(RESTART_PAUSES) - 1)]
                 )
@@ -229,6 +229,7 @@ class Supervisor:
             tasks=process.hello.tasks,
             running=process.pulse.running if process.pulse else 0,
             concurrency=process.hello.concurrency,
+            full=process.pulse.full if process.pulse else (),
             quiet=self._quiet or process.stopping,
         )
 
@@ -303,9 +304,10 @@ class Supervisor:
         while True:
             files = await changed([Path.cwd()])
             logger.info("reloading: %s changed", ", ".join(sorted(path.name for path in files)))
-            for process in list(self.processes):
+            for process in [each for each in self.processes if not each.stopping]:
                 process.stop(self.options.grace)
-                self._begin(self._live())
+                if not process.outgrown:
+                    self._begin(self._live())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
