@@ -44,6 +44,16 @@ def test_a_job_is_enqueued_run_and_shown(app: Backburner, url: str, program: lis
     assert (found["state"], found["result"]) == ("succeeded", "42-64.jpg")
 
 
+def test_a_worker_warns_of_a_queue_that_no_task_belongs_to(app: Backburner) -> None:
+    worker = ran(*MODULE, "worker", "shop:app", "--drain", "--queues", "default,defualt")
+    assert worker.returncode == 0
+    assert (
+        "no task of the app belongs to queue defualt: is the name right? Its tasks belong to "
+        in worker.stderr
+    )
+    assert "queue default:" not in worker.stderr
+
+
 @pytest.mark.parametrize("command", ["jobs --json --limit 1000", "jobs --limit 1000", "dead export"])
 def test_whoever_reads_may_stop_before_the_end(
     app: Backburner, url: str, monkeypatch: pytest.MonkeyPatch, command: str

@@ -208,9 +208,18 @@ def test_queues_of_a_worker_that_make_no_sense(operator: Operator, queues: str, 
     assert operator.refused("worker", "shop:app", "--queues", queues, code=2) == said
 
 
-def test_a_worker_has_no_endless_grace(operator: Operator) -> None:
-    said = operator.refused("worker", "shop:app", "--grace", "inf", code=2)
-    assert said == "grace is a number of seconds from 0 up, not inf"
+@pytest.mark.parametrize(
+    "command",
+    [
+        "worker shop:app --grace inf",
+        "stats --minutes nan",
+        "stats --interval nan",
+        "enqueue shop:app x --delay nan",
+    ],
+)
+def test_a_number_is_finite(operator: Operator, command: str) -> None:
+    said = operator.misused(*command.split())
+    assert said.endswith(f": {command.split()[-1]} is no number that can be used.")
 
 
 def test_an_extra_that_is_missing(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from backburner.cli import output
+from backburner.cli.number import Number
 from backburner.errors import ConfigError
 from backburner.loading import load_app
 from backburner.views import job_view
@@ -20,9 +21,9 @@ from backburner.views import job_view
 @click.option("--kwargs", default="{}", metavar="JSON", help='Keyword arguments, as in {"size": 64}.')
 @click.option("--queue", help="Instead of the task's own.")
 @click.option("--priority", type=click.IntRange(-100, 100), help="Larger is sooner.")
-@click.option("--delay", type=click.FloatRange(0), help="Due in that many seconds.")
+@click.option("--delay", type=Number(0), help="Due in that many seconds.")
 @click.option("--wait", is_flag=True, help="Wait until it is final, and print its result as JSON.")
-@click.option("--timeout", type=click.FloatRange(0), help="Seconds to wait at most.")
+@click.option("--timeout", type=Number(0), help="Seconds to wait at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON (`backburner.views.JobView`).")
 def enqueue(
     app_path: str,

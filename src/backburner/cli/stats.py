@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backburner.cli import output
+from backburner.cli.number import Number
 from backburner.cli.output import Cell, Column, Lines, Styled, coloured, lines
 from backburner.cli.target import as_json, target
 from backburner.inspector import Inspector
@@ -22,13 +23,9 @@ FIGURES = ("QUEUED", "LATENCY", "RUNNING", "LATER", "DEAD", "DONE/S", "FAILED", 
 
 
 @click.command()
-@click.option(
-    "--minutes", type=click.FloatRange(1, 2880), default=5, show_default=True, help="For the rates."
-)
+@click.option("--minutes", type=Number(1, 2880), default=5, show_default=True, help="For the rates.")
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
-@click.option(
-    "--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of --watch; seconds."
-)
+@click.option("--interval", type=Number(0.1), default=2.0, show_default=True, help="Of --watch; seconds.")
 @as_json
 @target
 def stats(inspector: Inspector, minutes: float, watch: bool, interval: float, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from backburner.cli.number import Number
+
 DEFAULT_CPUS = os.cpu_count() or 1
 
 
@@ -40,17 +42,17 @@ DEFAULT_CPUS = os.cpu_count() or 1
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=25.0,
     show_default=True,
     help="Seconds that running jobs have to end when the worker stops.",
 )
 @click.option("--drain", is_flag=True, help="End when nothing is left to run.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Replace a process after so many jobs.")
-@click.option("--max-memory", type=click.FloatRange(1), help="Replace a process that holds more megabytes.")
+@click.option("--max-memory", type=Number(1), help="Replace a process that holds more megabytes.")
 @click.option(
     "--unresponsive",
-    type=click.FloatRange(2),
+    type=Number(2),
     default=120.0,
     show_default=True,
     help="Replace a process whose event loop has not answered for so many seconds.",

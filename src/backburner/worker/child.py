@@ -47,10 +47,14 @@ LIMIT = 16 * 1024 * 1024
 async def serve(app: Backburner, options: WorkerOptions, line: messages.Line, blackbox: BlackBox) -> None:
     """Talk to the supervisor, and work in between."""
     worker = Worker(app, "", options, blackbox)
+    known = queues_of(app)
+    for queue in options.queues.keys() - known.keys():
+        advice = "no task of the app belongs to queue %s: is the name right? Its tasks belong to %s"
+        logger.warning(advice, queue, ", ".join(known))
     line.send(
         messages.Hello(
             settings=app.settings,
-            queues=tuple(options.queues or queues_of(app)),
+            queues=tuple(options.queues or known),
             tasks=tuple(app.tasks),
             concurrency=worker.concurrency,
         )
