@@ -135,6 +135,11 @@ async def flaky() -> int:
     return os.getpid()
 
 
+@app.task(retry=Retry(max_attempts=1))
+def broken() -> None:
+    raise ValueError("no retry can help")
+
+
 @app.task
 async def killer() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -6,8 +6,6 @@ import socket
 from functools import partial
 from pathlib import Path
 
-import psutil
-
 from backburner import Backburner
 from tests.faults.harness import Node, node, open_gate, started, wait_until
 
@@ -74,5 +72,11 @@ def shows(workers: Node, **counts: int) -> bool:
 
 
 def test_a_node_is_not_ready_while_one_of_its_processes_is_missing(app: Backburner, tmp_path: Path) -> None:
-    with node(tmp_path, *PROBED, "--processes", "2", "--grace", "0") as running:
+    with node(tmp_path, *PROBED, "--processes", "2") as running:
         wait_until(partial(is_ready, running), "both have started")
+        victim = running.children()[0]
+        victim.kill()
+        wait_until(lambda: not is_ready(running), "one is missing")
+        wait_until(partial(is_ready, running), "it is replaced")
+        assert victim.pid not in running.pids()
+        assert running.stop() == 0

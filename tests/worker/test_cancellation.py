@@ -35,11 +35,12 @@ async def test_a_running_job_is_stopped_and_its_slot_is_free_again(kinds: Any, p
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_job_can_be_stopped_at_the_very_moment_it_begins(kinds: Any, pipe: Pipe, kind: str) -> None:
-    loop = asyncio.get_running_loop()
+    loop, seen = asyncio.get_running_loop(), Seen(kinds.app)
     async with kinds.app.worker(**ONE_SLOT) as embedded:
         kinds.app.on(events.Started)(lambda event: loop.call_soon(embedded.worker.cancel, [event.job.id]))
         job: Job[None] = await kinds.app.tasks[f"{kind}.spin"].aenqueue(pipe.path)
         assert (await ended(job)).state == "cancelled"
+    assert seen.of(events.StuckThread) == []
 
 
 async def test_a_job_that_waits_in_the_worker_is_cancelled_without_being_started(

@@ -202,6 +202,7 @@ async def test_stopping_a_job_that_is_in_its_middleware_again_hurts_no_other_job
         neighbour: Job[str] = await kinds.process_linger.aenqueue(pipe.path, answer.path)
         assert await pipe.read() == "begun", "in the process that the first one has left"
         embedded.worker.cancel([done.id])
+        await asyncio.sleep(0)  # the worker interrupts on its loop's next turn
         answer.write("well")
         slow.go_on.set()
         assert await neighbour.aresult(timeout=LONG) == "well"

@@ -14,6 +14,7 @@ that ran out meanwhile say nothing.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -94,7 +95,9 @@ class Maintenance:
                 while topics == self._topics():
                     for duty in self._duties:
                         if duty.due <= time.monotonic():
-                            duty.due = time.monotonic() + await self._attempt(duty)
+                            duty.due = math.inf  # a nudge that comes meanwhile asks for one more
+                            pause = await self._attempt(duty)
+                            duty.due = min(duty.due, time.monotonic() + pause)
                     self._nudged.clear()
                     await self._wait(waiter, min(duty.due for duty in self._duties) - time.monotonic())
 
