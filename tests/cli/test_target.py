@@ -218,8 +218,8 @@ def test_queues_of_a_worker_that_make_no_sense(operator: Operator, queues: str, 
     ],
 )
 def test_a_number_is_finite(operator: Operator, command: str) -> None:
-    said = operator.misused(*command.split())
-    assert said.endswith(f": {command.split()[-1]} is no number that can be used.")
+    words = command.split()
+    assert operator.misused(*words).endswith(f": {words[-1]} is no number that can be used.")
 
 
 def test_an_extra_that_is_missing(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:

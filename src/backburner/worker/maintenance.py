@@ -7,8 +7,8 @@
 5. prune      deletes what has outlived its retention, and warns before dead letters are trimmed.
 
 Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage
-is tried again a second later; the others go on, but rescue only when the heartbeats have come through: leases
-that ran out meanwhile say nothing.
+is tried again a second later; the others go on. Rescue alone waits, until a lease after the heartbeats come
+through again: leases that ran out during an outage do not tell who is dead.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Maintenance:
             return random.uniform(0.5, 1.0)
         if not self.connected and duty is self.heartbeat:
             self.connected = True
-            # Nobody could beat: the other nodes get the time to, before their workers are taken for dead.
-            self.rescue.due = time.monotonic() + self._settings.heartbeat
+            # The other nodes could not beat either: they get the time to, before they are taken for dead.
+            self.rescue.due = time.monotonic() + self._settings.lease
             self._emit(BrokerUp())
         return pause
 
