@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -115,6 +116,15 @@ def hold_the_interpreter(seconds: int) -> int:
     leave_mark("started.txt")
     ctypes.PyDLL(None).sleep(seconds)
     leave_mark()
+    return os.getpid()
+
+
+@app.task
+async def babble() -> int:
+    """Writes to a descriptor that is not its own: at first the line to the supervisor."""
+    if current_job().token == 1:
+        os.write(int(sys.argv[3]), b"nonsense\n")
+        await asyncio.Event().wait()
     return os.getpid()
 
 

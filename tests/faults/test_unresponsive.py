@@ -28,6 +28,15 @@ def test_a_process_whose_event_loop_is_blocked_prints_its_stacks_and_is_replaced
     assert effects(tmp_path) == {job.id: 1}
 
 
+def test_a_process_whose_messages_make_no_sense_is_replaced(app: Backburner, tmp_path: Path) -> None:
+    with node(tmp_path) as workers:
+        workers.wait_ready()
+        [confused] = workers.pids()
+        assert app.enqueue("fault_tasks.babble").result(timeout=30) != confused
+        assert "is replaced, for it talks nonsense" in workers.said()
+        assert workers.stop() == 0
+
+
 def test_code_that_holds_the_interpreter_for_longer_than_the_lease_keeps_it(
     app: Backburner, tmp_path: Path
 ) -> None:

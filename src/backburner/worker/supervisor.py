@@ -23,6 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from backburner import brokers
 from backburner.brokers.base import Beat, Broker, Directives
 from backburner.errors import BackburnerError, BrokerError, ConfigError
@@ -119,6 +121,18 @@ class Supervisor:
         self.processes.append(process)
         if self._stopping:
             process.stop(0.0)
+        try:
+            await self._listen(process)
+        except (msgspec.DecodeError, ValueError) as error:
+            logger.warning("worker %s is replaced, for it talks nonsense: %s", process.worker_id, error)
+        finally:
+            process.line.hang_up()  # it ends when nobody listens
+            code = await process.wait()
+            self.processes.remove(process)
+            await self._departed(process, code)
+            process.blackbox.close()
+
+    async def _listen(self, process: WorkerProcess) -> None:
         async for message in process.line.messages():
             match message:
                 case messages.Hello():
@@ -133,10 +147,6 @@ class Supervisor:
                     self._begin(self._live())
                 case _:
                     raise AssertionError(message)
-        code = await process.wait()
-        self.processes.remove(process)
-        await self._departed(process, code)
-        process.blackbox.close()
 
     async def _welcome(self, process: WorkerProcess, hello: messages.Hello) -> None:
         if self.broker is None:
