@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -103,7 +104,7 @@ def describe() -> dict[str, Any]:
         "token": job.token,
         "meta": job.meta,
         "tags": job.tags,
-        "limited": job.deadline is not None,
+        "seconds": None if job.deadline is None else round(job.deadline - time.monotonic(), -3),
         "cancelled": job.cancelled,
     }
 

@@ -59,14 +59,14 @@ async def test_a_policy_may_exclude_time_limits(app: Backburner) -> None:
 
 
 async def test_what_is_stopped_can_clean_up_and_knows_why(app: Backburner) -> None:
-    said: list[str | None] = []
+    said: list[tuple[str | None, bool]] = []
 
     @app.task(timeout=0.05, retry=ONCE)
     async def coroutine() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            said.append(current_job().stop_reason)
+            said.append((current_job().stop_reason, current_job().cancelled))
 
     @app.task(timeout=0.05, retry=ONCE)
     def function() -> None:
@@ -74,12 +74,12 @@ async def test_what_is_stopped_can_clean_up_and_knows_why(app: Backburner) -> No
             while True:
                 pass
         finally:
-            said.append(current_job().stop_reason)
+            said.append((current_job().stop_reason, current_job().cancelled))
 
     async with app.worker():
         for job in (coroutine.enqueue(), function.enqueue()):
             await ended(job)
-    assert said == ["timeout", "timeout"]
+    assert said == [("timeout", True)] * 2
 
 
 async def test_what_catches_the_interruption_may_still_return_something(app: Backburner) -> None:
