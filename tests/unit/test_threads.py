@@ -145,7 +145,7 @@ async def test_an_interrupt_between_the_end_of_a_call_and_the_next_one_harms_nei
             return trace
 
         def call() -> str:
-            # Twice: Python 3.12 heeds the flags that were set before settrace(), 3.13.0 those that change after it.
+            # Twice: Python 3.12 heeds the flags set before settrace(), 3.13.0 those that change after it.
             for _ in range(2):
                 for frame in (sys._getframe(1), sys._getframe(2)):
                     frame.f_trace, frame.f_trace_opcodes = trace, False
