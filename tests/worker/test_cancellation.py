@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backburner import Backburner, Job, JobCancelled, current_job, events
+from backburner.worker import loop as worker_loop
 from tests.worker.helpers import KINDS, LONG, Pipe, Seen, ended, within
 
 ONE_SLOT = {"concurrency": 1, "threads": 1, "cpu_processes": 1}
@@ -44,8 +45,9 @@ async def test_a_job_can_be_stopped_at_the_very_moment_it_begins(kinds: Any, pip
 
 
 async def test_a_job_that_waits_in_the_worker_is_cancelled_without_being_started(
-    make_app: Callable[..., Backburner],
+    make_app: Callable[..., Backburner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker_loop, "HOLD", LONG)  # it does not go back before the test has looked
     app = make_app(**RARE)
     begun, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

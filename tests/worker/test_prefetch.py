@@ -93,14 +93,15 @@ async def test_long_jobs_are_left_to_whoever_has_room(make_app: Callable[..., Ba
     busy, free = make_app(), make_app()
     here, there = Hold(busy), Hold(free)
     jobs = here.task.enqueue_many([()] * 10)
-    async with busy.worker(concurrency=2), free.worker(concurrency=20):
+    async with busy.worker(concurrency=2):
         await here.wait(2)
-        await there.wait(8)
-        assert len(here.begun) == 2
-        here.release.set()
-        there.release.set()
-        for job in jobs:
-            assert await job.aresult(timeout=LONG) == job.id
+        async with free.worker(concurrency=20):
+            await there.wait(8)
+            assert len(here.begun) == 2
+            here.release.set()
+            there.release.set()
+            for job in jobs:
+                assert await job.aresult(timeout=LONG) == job.id
     assert {job.record.token for job in jobs} == {1}, "none was taken and given back"
 
 
@@ -138,8 +139,9 @@ def blocked() -> Iterator[Future[None]]:
 
 
 async def test_what_has_not_started_when_the_worker_stops_goes_back_without_an_attempt(
-    app: Backburner, blocked: Future[None]
+    app: Backburner, blocked: Future[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loop, "HOLD", LONG)  # nor before it stops
     begun, running = asyncio.Event(), asyncio.get_running_loop()
 
     @app.task

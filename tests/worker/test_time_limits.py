@@ -13,6 +13,8 @@ from backburner.control import Stop
 from tests.worker.helpers import KINDS, LONG, Pipe, ended
 
 ONCE = Retry(max_attempts=1)
+LIMIT = 0.5
+"""Seconds: more than any task here takes to come to the point at which it waits."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,14 +63,14 @@ async def test_a_policy_may_exclude_time_limits(app: Backburner) -> None:
 async def test_what_is_stopped_can_clean_up_and_knows_why(app: Backburner) -> None:
     said: list[tuple[str | None, bool]] = []
 
-    @app.task(timeout=0.05, retry=ONCE)
+    @app.task(timeout=LIMIT, retry=ONCE)
     async def coroutine() -> None:
         try:
             await asyncio.Event().wait()
         finally:
             said.append((current_job().stop_reason, current_job().cancelled))
 
-    @app.task(timeout=0.05, retry=ONCE)
+    @app.task(timeout=LIMIT, retry=ONCE)
     def function() -> None:
         try:
             while True:
@@ -76,14 +78,15 @@ async def test_what_is_stopped_can_clean_up_and_knows_why(app: Backburner) -> No
         finally:
             said.append((current_job().stop_reason, current_job().cancelled))
 
+    jobs = (coroutine.enqueue(), function.enqueue())
     async with app.worker():
-        for job in (coroutine.enqueue(), function.enqueue()):
+        for job in jobs:
             await ended(job)
     assert said == [("timeout", True)] * 2
 
 
 async def test_what_catches_the_interruption_may_still_return_something(app: Backburner) -> None:
-    @app.task(timeout=0.05)
+    @app.task(timeout=LIMIT)
     def function() -> str:
         try:
             while True:
@@ -91,7 +94,7 @@ async def test_what_catches_the_interruption_may_still_return_something(app: Bac
         except Stop:
             return "half of it"
 
-    @app.task(timeout=0.05)
+    @app.task(timeout=LIMIT)
     async def coroutine() -> str:
         try:
             await asyncio.Event().wait()
@@ -99,7 +102,8 @@ async def test_what_catches_the_interruption_may_still_return_something(app: Bac
             return "half of it"
         raise AssertionError
 
+    jobs = (function.enqueue(), coroutine.enqueue())
     async with app.worker():
-        for job in (function.enqueue(), coroutine.enqueue()):
+        for job in jobs:
             assert await job.aresult(timeout=LONG) == "half of it"
             assert job.record.attempt == 1

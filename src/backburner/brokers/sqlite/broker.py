@@ -179,8 +179,8 @@ class SqliteBroker(SqliteInspector):
             settlements = applied
         yield Savepoint("keep")
         yield DoMany("settle_rate", _rates(settlements))
-        if "j" in self._wakes.kinds():
-            yield Wake({f"job:{each.job.id}": 1 for each in settlements if each.state in FINAL})
+        # Named whether or not anybody listens: who begins to before the commit still finds the job running.
+        yield Wake({f"job:{each.job.id}": 1 for each in settlements if each.state in FINAL})
         others = [each for each in settlements if each.state is not State.SUCCEEDED]
         logs = [(each.job.id, each.job.token, msgspec.json.encode(each.log)) for each in others if each.log]
         if logs:

@@ -40,10 +40,6 @@ class Wakes:
             if counts[topic] > 0 and self._write(name):
                 counts = {**counts, topic: counts[topic] - 1}
 
-    def kinds(self) -> frozenset[str]:
-        """The first letters of the topics that anybody listens to now, so that others need not be named."""
-        return frozenset(code[0] for name in self._pipes() for code in name.split(".")[1:] if code)
-
     @contextmanager
     def listen(self, topics: Sequence[str]) -> Iterator[PipeWaiter]:
         codes = ".".join(map(_code, topics))
@@ -71,7 +67,9 @@ class Wakes:
     def _listening(self, topics: Iterable[str]) -> Iterator[tuple[str, str]]:
         names = self._pipes()
         if names:
-            codes = {_code(topic): topic for topic in topics}
+            # Few wait for one job, and a batch ends hundreds: most need no code.
+            kinds = {code[0] for name in names for code in name.split(".")[1:] if code}
+            codes = {_code(topic): topic for topic in topics if topic[0] in kinds}
             for name in names:
                 for code in name.split(".")[1:]:
                     if len(code) == 1:
