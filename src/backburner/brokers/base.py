@@ -271,24 +271,24 @@ class Broker(ABC):
         """Move up to `limit` scheduled and retrying jobs that are due to their queues."""
 
     @abstractmethod
-    def orphans(self, limit: int) -> Operation[list[JobRecord]]:
-        """End expired leases, and give up to `limit` running jobs that no live worker owns."""
+    def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
+        """End the expired leases of these workers (None: all), and give up to `limit` jobs that they left."""
 
     def rescue(
-        self, limit: int, poison_after: int, started: Mapping[str, Collection[str]] | None = None
+        self, limit: int, poison_after: int, workers: Mapping[str, Collection[str] | None] | None = None
     ) -> Operation[list[Settlement]]:
         """Hand the jobs of dead workers back to their queues, or to the dead letters (poison pills).
 
-        `started` says, for workers about which it is known, which jobs had really started: a crash is not
-        held against the others.
+        `workers` limits it to these; where it is known which of their jobs had really started, a crash is
+        not held against the others.
         """
-        jobs = yield from self.orphans(limit)
-        settlements = [
-            lifecycle.crashed(job, self.now(), poison_after=poison_after)
-            if started is None or job.id in started.get(job.worker or "", (job.id,))
-            else lifecycle.released(job, self.now())
-            for job in jobs
-        ]
+        settlements = []
+        for job in (yield from self.orphans(limit, workers)):
+            started = workers.get(job.worker or "") if workers else None
+            if started is None or job.id in started:
+                settlements.append(lifecycle.crashed(job, self.now(), poison_after=poison_after))
+            else:
+                settlements.append(lifecycle.released(job, self.now()))
         if not settlements:
             return []
         refused = set((yield from self.exchange(settlements, None)).lost)

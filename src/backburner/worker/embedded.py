@@ -75,7 +75,8 @@ class EmbeddedWorker:
         broker = self._app.broker
         try:
             await broker.arun(broker.heartbeat([self._beat(lease=0.0)]))
-            self._rescued(await broker.arun(broker.rescue(1000, self._app.settings.poison_after)))
+            workers = {self.worker.id: None}
+            self._rescued(await broker.arun(broker.rescue(1000, self._app.settings.poison_after, workers)))
         except BrokerError as error:
             logger.warning("the jobs of %s wait for its lease to run out: %s", self.worker.id, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from backburner.worker.messages import Hello, Line, Message, Pulse, Refused, Sto
 if TYPE_CHECKING:
     from backburner.worker.options import WorkerOptions
 
+logger = logging.getLogger("backburner")
 DUMP_TIME = 1.0
 """Seconds that a process has to print its stacks."""
 KILL_AFTER = 5.0
@@ -70,8 +72,13 @@ class WorkerProcess:
         self.stopping = True
         if self.started:
             self.line.send(StopNow(grace))
-            asyncio.get_running_loop().call_later(grace + KILL_AFTER, self.kill)
+            asyncio.get_running_loop().call_later(grace + KILL_AFTER, self._kill_late)
         else:
+            self.kill()
+
+    def _kill_late(self) -> None:
+        if self._process.returncode is None:
+            logger.error("worker %s did not end within its grace time, and is killed", self.worker_id)
             self.kill()
 
     def kill(self) -> None:

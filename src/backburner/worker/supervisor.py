@@ -202,8 +202,9 @@ class Supervisor:
         assert settings is not None
         try:
             await self._beat(process, lease=0.0)
-            started = {process.worker_id: process.blackbox.started()}
-            rescued = await broker.arun(broker.rescue(10_000, settings.poison_after, started))
+            # Of no other: after an outage the leases of others have run out that could not be renewed.
+            workers = {process.worker_id: process.blackbox.started()}
+            rescued = await broker.arun(broker.rescue(10_000, settings.poison_after, workers))
         except BrokerError:
             logger.warning("the jobs of %s wait for its lease to run out: no broker", process.worker_id)
             return 0

@@ -12,7 +12,7 @@ import tempfile
 import time
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -226,10 +226,11 @@ class SqliteBroker(SqliteInspector):
         rows = yield Do("stage_next")
         return Staged(queues.total(), rows[0][0] if rows else None)
 
-    def orphans(self, limit: int) -> Operation[list[JobRecord]]:
+    def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
         yield Begin()
-        yield Do("orphans_expire", (self.now(),))
-        return [schema.record(row) for row in (yield Do("orphans", (limit,)))]
+        which = {"workers": None if workers is None else msgspec.json.encode([*workers]).decode()}
+        yield Do("orphans_expire", {"now": self.now(), **which})
+        return [schema.record(row) for row in (yield Do("orphans", {"limit": limit, **which}))]
 
     def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
         now = self.now()

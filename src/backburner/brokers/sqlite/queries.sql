@@ -108,11 +108,13 @@ WHERE seq IN (
 RETURNING queue
 
 -- name: orphans_expire
-DELETE FROM backburner_workers WHERE lease_until <= ?
+DELETE FROM backburner_workers
+WHERE lease_until <= :now AND (:workers IS NULL OR id IN (SELECT value FROM json_each(:workers)))
 
 -- name: orphans
 SELECT {record} FROM backburner_jobs
-WHERE state = 'running' AND worker NOT IN (SELECT id FROM backburner_workers) LIMIT ?
+WHERE state = 'running' AND worker NOT IN (SELECT id FROM backburner_workers)
+  AND (:workers IS NULL OR worker IN (SELECT value FROM json_each(:workers))) LIMIT :limit
 
 -- name: prune_due
 SELECT 1 FROM backburner_jobs WHERE prune_at <= ? LIMIT 1

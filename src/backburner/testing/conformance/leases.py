@@ -78,6 +78,19 @@ def test_a_job_that_had_not_started_is_not_blamed_for_the_crash(store: Store) ->
     assert store.read(waited).crashes == 0
 
 
+def test_a_rescue_of_one_worker_leaves_the_others_alone(store: Store) -> None:
+    """Nor does it end their leases: they may have run out in an outage in which nobody could renew them."""
+    for worker in ("w1", "w2"):
+        store.add()
+        store.register(worker)
+        store.take(worker)
+    die(store)
+    [rescued] = store.do(store.broker.rescue(10, 3, {"w1": None}))
+    assert (rescued.job.worker, rescued.verb) == ("w1", "crash")
+    assert store.beat("w2").lost == []
+    assert store.rescue() == []
+
+
 def test_a_job_that_kills_its_workers_goes_to_the_dead_letters(store: Store) -> None:
     job = store.add()
     for _ in range(3):
