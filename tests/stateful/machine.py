@@ -168,7 +168,7 @@ class QueueMachine(RuleBasedStateMachine):
         cancel, lost = self.do(way, "heartbeat", [Beat(worker=worker, lease=lease) for worker in workers])
         assert set(lost) == workers - known
         running = [job for job in self.model.jobs.values() if job.state is State.RUNNING]
-        assert set(cancel) == {job.id for job in running if job.cancel_requested and job.worker in workers}
+        assert cancel.keys() == {job.id for job in running if job.cancel_requested and job.worker in workers}
 
     def claimed(self, pick: int) -> JobRecord:
         """A claim of the past, more often a recent one: mostly it is still live."""

@@ -87,7 +87,7 @@ class Model:
                 each.crashes,
                 each.run_at,
             )
-            job.result, job.reason = each.result, each.reason or asked
+            job.result, job.reason = each.result, asked or each.reason
             job.finished_at = None if goes_on else each.now
             if each.keep is not None:
                 self.prune_at[job.id] = each.now + each.keep

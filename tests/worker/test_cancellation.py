@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backburner import Backburner, Job, JobCancelled, current_job, events
+from backburner import Backburner, Job, JobCancelled, Snooze, current_job, events
 from backburner.worker import loop as worker_loop
 from tests.worker.helpers import KINDS, LONG, Pipe, Seen, ended, within
 
@@ -23,11 +23,11 @@ async def test_a_running_job_is_stopped_and_its_slot_is_free_again(kinds: Any, p
     job: Job[None] = kinds.app.tasks[f"{kind}.spin"].enqueue(pipe.path)
     async with kinds.app.worker(**ONE_SLOT):
         assert await pipe.read() == "begun"
-        assert await job.acancel()
-        with pytest.raises(JobCancelled):
+        assert await job.acancel("the customer withdrew")
+        with pytest.raises(JobCancelled, match="the customer withdrew"):
             await job.aresult(timeout=LONG)
         [event] = await seen.wait(events.Cancelled)
-        assert event.job.id == job.id
+        assert (event.job.id, event.reason) == (job.id, "the customer withdrew")
         assert not await job.acancel(), "it is final by now"
         another = await kinds.app.tasks[f"{kind}.add"].aenqueue(1, 2)
         assert await another.aresult(timeout=LONG) == 3
@@ -38,7 +38,9 @@ async def test_a_running_job_is_stopped_and_its_slot_is_free_again(kinds: Any, p
 async def test_a_job_can_be_stopped_at_the_very_moment_it_begins(kinds: Any, pipe: Pipe, kind: str) -> None:
     loop, seen = asyncio.get_running_loop(), Seen(kinds.app)
     async with kinds.app.worker(**ONE_SLOT) as embedded:
-        kinds.app.on(events.Started)(lambda event: loop.call_soon(embedded.worker.cancel, [event.job.id]))
+        kinds.app.on(events.Started)(
+            lambda event: loop.call_soon(embedded.worker.cancel, {event.job.id: "no"})
+        )
         job: Job[None] = await kinds.app.tasks[f"{kind}.spin"].aenqueue(pipe.path)
         assert (await ended(job)).state == "cancelled"
     assert seen.of(events.StuckThread) == []
@@ -129,3 +131,24 @@ async def test_a_job_that_fails_over_being_cancelled_is_not_run_again(
         record = await ended(job)
     assert (record.state, record.reason, attempts) == ("cancelled", "no longer needed", [1])
     assert [line.outcome for line in job.history()] == ["retry", "cancel"]
+
+
+async def test_a_job_that_asks_for_later_instead_is_cancelled_then_for_the_reason_given(
+    app: Backburner,
+) -> None:
+    begun = asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise Snooze(0, "not now") from None
+
+    job = work.enqueue()
+    async with app.worker():
+        await within(begun)
+        await job.acancel("the customer withdrew")
+        record = await ended(job)
+    assert (record.state, record.reason) == ("cancelled", "the customer withdrew")

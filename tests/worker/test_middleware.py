@@ -201,7 +201,7 @@ async def test_stopping_a_job_that_is_in_its_middleware_again_hurts_no_other_job
         await within(slow.there)
         neighbour: Job[str] = await kinds.process_linger.aenqueue(pipe.path, answer.path)
         assert await pipe.read() == "begun", "in the process that the first one has left"
-        embedded.worker.cancel([done.id])
+        embedded.worker.cancel({done.id: "too late"})
         await asyncio.sleep(0)  # the worker interrupts on its loop's next turn
         answer.write("well")
         slow.go_on.set()

@@ -107,3 +107,9 @@ async def test_what_catches_the_interruption_may_still_return_something(app: Bac
         for job in jobs:
             assert await job.aresult(timeout=LONG) == "half of it"
             assert job.record.attempt == 1
+
+
+async def test_the_start_of_its_process_is_not_a_jobs_time(kinds: Any) -> None:
+    job: Job[int] = kinds.process_add.using(timeout=0.05, retry=ONCE).enqueue(1, 2)
+    async with kinds.app.worker(cpu_processes=1):
+        assert await job.aresult(timeout=LONG) == 3

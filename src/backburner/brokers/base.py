@@ -99,8 +99,8 @@ class Beat(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Directives(NamedTuple):
     """What a heartbeat brings back."""
 
-    cancel: list[str]
-    """Ids of jobs that run on these workers and shall be stopped."""
+    cancel: dict[str, str]
+    """Jobs that run on these workers and shall be stopped: the reason by the job's id."""
     lost: list[str]
     """Workers whose lease has gone to others: they must stop all that they run."""
 

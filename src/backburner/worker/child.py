@@ -84,7 +84,7 @@ def obey(app: Backburner, worker: Worker, message: messages.Message) -> None:
         case messages.Quiet():
             worker.quiet = message.quiet
         case messages.CancelJobs():
-            worker.cancel(message.ids)
+            worker.cancel(message.reasons)
         case messages.Lost():
             worker.lose(message.worker_id)
         case messages.Poisoned():

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from functools import reduce
+from io import BufferedRWPair
 
 import msgspec
 
@@ -30,10 +31,8 @@ def main(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
         while header := stream.read(LENGTH.size):
             (length,) = LENGTH.unpack(header)
-            reply = answer(msgspec.msgpack.decode(stream.read(length), type=Request))
-            data = msgspec.msgpack.encode(reply)
-            stream.write(LENGTH.pack(len(data)) + data)
-            stream.flush()
+            reply = answer(msgspec.msgpack.decode(stream.read(length), type=Request), stream)
+            send(stream, msgspec.msgpack.encode(reply))
 
 
 def end_with_the_worker(descriptor: int) -> None:
@@ -44,12 +43,18 @@ def end_with_the_worker(descriptor: int) -> None:
     os._exit(1)
 
 
-def answer(request: Request) -> Reply:
+def send(stream: BufferedRWPair, data: bytes) -> None:
+    stream.write(LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def answer(request: Request, stream: BufferedRWPair) -> Reply:
     job = request.job
     try:
         task = find(request.module, request.qualname)
     except Exception as error:  # noqa: BLE001 - whatever an import raises is what the job died of
         return Reply(verdict=Verdict("die", described(error), f"task {job.task} cannot be loaded: {error}"))
+    send(stream, b"")
     deadline = None if request.limit is None else time.monotonic() + request.limit
     current = CurrentJob(task.app, job, deadline)
     try:

@@ -12,18 +12,20 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from backburner.brokers.base import Beat, Broker, Directives
-from backburner.errors import BrokerError
+from backburner.errors import BrokerError, ConfigError
 from backburner.periodic import stored
 from backburner.worker.loop import Worker
 from backburner.worker.maintenance import Maintenance
 from backburner.worker.options import WorkerOptions
 from backburner.worker.reports import settled
 
-logger = logging.getLogger("backburner")
-
 if TYPE_CHECKING:
     from backburner.app import Backburner
     from backburner.lifecycle import Settlement
+
+logger = logging.getLogger("backburner")
+SUPERVISORS = {"processes", "drain", "max_jobs", "max_memory", "unresponsive", "health", "reload"}
+"""Options that only a supervisor can do."""
 
 
 def new_worker_id(pid: int) -> str:
@@ -126,6 +128,12 @@ def _report(working: asyncio.Future[None]) -> None:
 @asynccontextmanager
 async def embedded(app: Backburner, options: dict[str, Any]) -> AsyncIterator[EmbeddedWorker]:
     """Run a worker until the context ends, then stop it within its grace time."""
+    foreign = sorted(options.keys() & SUPERVISORS)
+    if foreign:
+        raise ConfigError(
+            f"an embedded worker has no {', '.join(foreign)}: it is one process, your own; "
+            "`backburner worker` has them"
+        )
     given = WorkerOptions.build(options)
     worker = EmbeddedWorker(app, given)
     await worker.begin()

@@ -29,7 +29,19 @@ STUCK_AFTER = 5.0
 class Run:
     """One attempt under way. `end` is called once, on the loop, with a value, an error, or a verdict."""
 
-    __slots__ = ("abandoned", "current", "end", "handle", "job", "limit", "seconds", "slot", "task", "timer")
+    __slots__ = (
+        "abandoned",
+        "arm",
+        "current",
+        "end",
+        "handle",
+        "job",
+        "limit",
+        "seconds",
+        "slot",
+        "task",
+        "timer",
+    )
 
     def __init__(
         self,
@@ -48,6 +60,8 @@ class Run:
         """How long the function ran, measured where it ran: waiting for the loop does not count."""
         self.handle: Any = None
         self.timer: asyncio.TimerHandle | None = None
+        self.arm: Callable[[float], None] | None = None
+        """Sets the timer anew, for an executor whose attempts begin later; None without a time limit."""
         self.slot = 0
         """Its place in the black box."""
         self.abandoned = False

@@ -17,8 +17,9 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backburner import lifecycle
@@ -132,16 +133,17 @@ class Worker:
         self._stopping = True
         self._changed.set()
 
-    def cancel(self, job_ids: Iterable[str]) -> None:
+    def cancel(self, reasons: Mapping[str, str]) -> None:
         """Stop these jobs for good, where they run here or wait for a slot."""
-        asked = set(job_ids)
-        for job_id in asked & self.running.keys():
-            self._stop_run(self.running[job_id], "cancelled")
+        for job_id in reasons.keys() & self.running.keys():
+            run = self.running[job_id]
+            run.job.reason = reasons[job_id]
+            self._stop_run(run, "cancelled")
         now, keep = self.app.broker.now(), self.app.settings.keep_finished
-        for waiting in self._in_hand() if asked else ():
-            for job in [job for job in waiting if job.id in asked]:
+        for waiting in self._in_hand() if reasons else ():
+            for job in [job for job in waiting if job.id in reasons]:
                 waiting.remove(job)
-                self._refuse(lifecycle.cancelled(job, "cancelled before it started", now, keep=keep))
+                self._refuse(lifecycle.cancelled(job, reasons[job.id], now, keep=keep))
                 self._changed.set()
 
     def lose(self, new_id: str) -> None:
@@ -330,12 +332,19 @@ class Worker:
         self.running[job.id] = run
         self._busy[task.kind] += 1
         if limit is not None:
-            run.timer = asyncio.get_running_loop().call_later(limit, self._stop_run, run, "timeout")
+            run.arm = partial(self._arm, run)
+            run.arm(limit)
         if self._tell_started:
             self.app.events.emit(Started(job=job))
         if self._blackbox is not None:
             run.slot = self._blackbox.start(job.id)
         self._executors[task.kind].start(run)
+
+    def _arm(self, run: Run, seconds: float) -> None:
+        """Stop the attempt in so many seconds from now, whatever was said before."""
+        if run.timer is not None:
+            run.timer.cancel()
+        run.timer = asyncio.get_running_loop().call_later(seconds, self._stop_run, run, "timeout")
 
     def _ended(
         self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None

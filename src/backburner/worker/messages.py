@@ -69,7 +69,7 @@ class Quiet(msgspec.Struct, tag=True):
 class CancelJobs(msgspec.Struct, tag=True):
     """To the worker process: stop these jobs for good."""
 
-    ids: list[str]
+    reasons: dict[str, str]
 
 
 class Lost(msgspec.Struct, tag=True):

@@ -90,8 +90,7 @@ def stopped(
     now: float,
 ) -> Settlement:
     if reason == "cancelled":
-        why = job.reason or "cancelled while it ran"
-        return lifecycle.cancelled(job, why, now, keep=settings.keep_finished)
+        return lifecycle.cancelled(job, job.reason or "cancelled", now, keep=settings.keep_finished)
     if reason == "timeout":
         late = TimeoutError(f"time limit of {limit:g} s")
         return judged(job, verdict(task, job, late, settings, now), settings, now)

@@ -3,7 +3,9 @@
 1. A process is started when a job finds none idle, and is kept for the next one.
 2. Request and reply travel over a socket pair as msgpack with a length in front. The process judges what
    the function raised by the retry policy, because an exception cannot travel: its verdict can.
-3. To stop an attempt is to kill its process. One that dies unasked crashed with its job: a poison pill
+3. Before its reply the process sends an empty message when it has loaded the task: the time limit counts from
+   there. Otherwise a limit shorter than the imports would strike in each attempt.
+4. To stop an attempt is to kill its process. One that dies unasked crashed with its job: a poison pill
    hurts nobody but itself.
 """
 
@@ -26,10 +28,14 @@ from backburner.job import JobRecord
 from backburner.worker.outcome import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backburner.context import StopReason
     from backburner.worker.executors import Run
 
 LENGTH = struct.Struct("!I")
+LOADING_TIME = 60.0
+"""Seconds that a process may take to start and to import the task, for a job with a time limit."""
 
 
 class Request(msgspec.Struct):
@@ -77,11 +83,17 @@ class _Slot:
             )
         return cls(process, *await asyncio.open_connection(sock=ours))
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: Request, begins: Callable[[], None]) -> Reply:
+        """Have the job run; `begins` is called when its task has been loaded."""
         data = msgspec.msgpack.encode(request)
         self._writer.write(LENGTH.pack(len(data)) + data)
-        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+        while not (length := await self._length()):
+            begins()
         return msgspec.msgpack.decode(await self._reader.readexactly(length), type=Reply)
+
+    async def _length(self) -> int:
+        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+        return int(length)
 
     @property
     def ended(self) -> bool:
@@ -131,6 +143,14 @@ class Processes:
         return await _Slot.open()
 
     async def _run(self, run: Run) -> None:
+        began = time.monotonic()
+
+        def begins() -> None:
+            nonlocal began
+            began = time.monotonic()
+            _arm(run, 0.0)
+
+        _arm(run, LOADING_TIME)
         try:
             slot = await self._slot()
         except OSError as error:  # no memory or no descriptor for one more process: a failure like any other
@@ -139,9 +159,8 @@ class Processes:
         run.handle = slot
         if run.current.stop_reason is not None:
             slot.kill()
-        began = time.monotonic()
         try:
-            reply = await slot.ask(_request(run))
+            reply = await slot.ask(_request(run), begins)
         except (EOFError, ConnectionError):
             await slot.close()
             run.end(run, None, Stop() if run.current.stop_reason else ProcessDied(), None)
@@ -152,6 +171,11 @@ class Processes:
         for record in reply.follow_ups:
             run.current.follow(record)
         run.end(run, reply.result, None, reply.verdict)
+
+
+def _arm(run: Run, more: float) -> None:
+    if run.arm is not None and run.limit is not None:
+        run.arm(run.limit + more)
 
 
 def _request(run: Run) -> Request:

@@ -213,7 +213,7 @@ class SqliteBroker(SqliteInspector):
             if not (yield DoMany(name, [row])):
                 lost.append(beat.worker)
         workers = msgspec.json.encode([beat.worker for beat in beats]).decode()
-        return Directives([row[0] for row in (yield Do("heartbeat_cancels", (workers,)))], lost)
+        return Directives(dict((yield Do("heartbeat_cancels", (workers,)))), lost)
 
     def stage(self, limit: int) -> Operation[Staged]:
         now = self.now()

@@ -37,7 +37,7 @@ RETURNING id
 UPDATE backburner_jobs
 SET state = new.value ->> 2, attempt = new.value ->> 3, crashes = new.value ->> 4,
     run_at = coalesce(new.value ->> 5, run_at),
-    reason = coalesce(new.value ->> 6, CASE WHEN cancel_requested AND new.value ->> 7 IS NULL THEN reason END),
+    reason = CASE WHEN cancel_requested AND new.value ->> 7 IS NULL THEN reason ELSE new.value ->> 6 END,
     finished_at = new.value ->> 7, prune_at = new.value ->> 8
 FROM json_each(:rows) AS new
 WHERE seq = CAST(new.key AS INTEGER) AND token = new.value ->> 0 AND +worker = new.value ->> 1 AND state = 'running'
@@ -94,7 +94,7 @@ ON CONFLICT DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at, leas
 UPDATE backburner_workers SET beat = :beat, seen_at = :now, lease_until = :lease_until WHERE id = :worker
 
 -- name: heartbeat_cancels
-SELECT id FROM backburner_jobs
+SELECT id, reason FROM backburner_jobs
 WHERE state = 'running' AND worker IN (SELECT value FROM json_each(?)) AND cancel_requested
 
 -- name: stage_next

@@ -165,9 +165,9 @@ def test_a_beat_brings_back_who_asked_for_a_stop(store: Store, other: Store) -> 
     store.take("w2")
     asked = other.do(other.broker.cancel([mine.id, theirs.id, waiting.id], "enough", 60))
     assert sorted(asked) == sorted([mine.id, theirs.id, waiting.id])
-    assert store.beat("w1").cancel == [mine.id]
-    assert sorted(store.beat("w1", "w2").cancel) == sorted([mine.id, theirs.id])
-    assert store.beat("w3").cancel == []
+    assert store.beat("w1").cancel == {mine.id: "enough"}
+    assert store.beat("w1", "w2").cancel.keys() == {mine.id, theirs.id}
+    assert store.beat("w3").cancel == {}
 
 
 def test_a_job_that_was_stopped_is_asked_for_no_more(store: Store) -> None:
@@ -175,7 +175,7 @@ def test_a_job_that_was_stopped_is_asked_for_no_more(store: Store) -> None:
     claimed = store.take()
     store.do(store.broker.cancel([claimed.id], "enough", 60))
     store.end(claimed, "cancel")
-    assert store.beat("w1").cancel == []
+    assert store.beat("w1").cancel == {}
 
 
 def test_the_workers_are_known_with_what_they_said(store: Store) -> None:

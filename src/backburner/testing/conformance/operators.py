@@ -83,7 +83,7 @@ def test_a_job_revived_after_a_cancelled_run_is_not_stopped_again(store: Store) 
     store.end(job, "cancel")
     revive(store, job)
     assert not store.take().cancel_requested
-    assert store.beat("w1").cancel == []
+    assert store.beat("w1").cancel == {}
 
 
 def test_a_revived_job_keeps_its_history(store: Store) -> None:
