@@ -110,7 +110,10 @@ class Backburner:
             raise ConfigError(f"queue {name}: max_length takes a whole number from 1 up")
         if on_full not in ("raise", "block", "drop_oldest"):
             raise ConfigError.unknown(f"on_full of queue {name}", on_full, ("raise", "block", "drop_oldest"))
-        self.bounds[name] = Bound(queue=name, max_length=max_length, on_full=on_full, timeout=timeout)
+        keep = self.settings.keep_finished
+        self.bounds[name] = Bound(
+            queue=name, max_length=max_length, on_full=on_full, timeout=timeout, keep=keep
+        )
 
     def reference(
         self,

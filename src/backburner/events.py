@@ -201,6 +201,10 @@ class Events:
     def emit(self, event: Event) -> None:
         if logger.isEnabledFor(event.level):
             logger.log(event.level, "%s", event.text())
+        self.handle(event)
+
+    def handle(self, event: Event) -> None:
+        """Call the handlers alone, for an event that was logged in another process."""
         for handler in self._handlers.get(type(event), ()):
             try:
                 handler(event)

@@ -44,7 +44,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Times are in seconds. `on` limits retries to these exception classes (empty: every `Exception`),
     `never` excludes some, `delays` gives a class its own delay; a class may be given as its dotted name.
-    `retry_for` ends the retries that many seconds after the job was enqueued (or became due).
+    `retry_for` ends the retries that many seconds after the job was enqueued.
     """
 
     max_attempts: int = 5

@@ -11,12 +11,21 @@ import sys
 import time
 from pathlib import Path
 
-from backburner import Backburner, Retry, current_job
+from backburner import Backburner, Retry, current_job, events
 from backburner.control import Stop
 
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
 app = Backburner(f"sqlite:///{FOLDER}/jobs.db", **json.loads(os.environ.get("FAULTS_SETTINGS") or "{}"))
 leaked: list[bytearray] = []
+
+
+def remember(event: events.Event) -> None:
+    with (FOLDER / "events.txt").open("a") as file:
+        file.write(f"{type(event).__name__}\n")
+
+
+app.on(events.WorkerDied)(remember)
+app.on(events.Died)(remember)
 
 
 def leave_mark(name: str = "effects.txt") -> None:

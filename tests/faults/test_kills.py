@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -94,4 +95,6 @@ def test_a_killer_ends_as_a_poison_pill_and_its_neighbours_survive_it(
     assert killer.refresh().state is State.DEAD
     assert "poison pill" in (killer.record.reason or "")
     assert [attempt.outcome for attempt in killer.history()] == ["crash", "crash", "poison"]
+    heard = Counter((tmp_path / "events.txt").read_text().split())
+    assert heard == {"WorkerDied": 3, "Died": 1}, "the app's handlers hear of what the supervisor saw"
     assert {job.refresh().state for job in neighbours} == {State.SUCCEEDED}

@@ -57,6 +57,8 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     on_full: OnFull = "raise"
     timeout: float | None = None
     """Seconds that an enqueue blocks at most; None: as long as it takes."""
+    keep: float = 86400.0
+    """Seconds that a job that was dropped is kept."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,6 @@ import msgspec
 
 from backburner.app import Backburner
 from backburner.errors import BackburnerError, BrokerUnavailable, ConfigError
-from backburner.events import Died
 from backburner.loading import load_app
 from backburner.worker import messages
 from backburner.worker.blackbox import BlackBox
@@ -87,8 +86,8 @@ def obey(app: Backburner, worker: Worker, message: messages.Message) -> None:
             worker.cancel(message.reasons)
         case messages.Lost():
             worker.lose(message.worker_id)
-        case messages.Poisoned():
-            app.events.emit(Died(job=message.job, error=message.error, reason=message.reason))
+        case messages.Told():
+            app.events.handle(message.event())
         case _:
             raise AssertionError(message)
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backburner.job import JobRecord
-from backburner.lifecycle import ErrorInfo
+from backburner import events
 from backburner.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from backburner.events import Event
 
 
 class Hello(msgspec.Struct, tag=True):
@@ -78,16 +79,23 @@ class Lost(msgspec.Struct, tag=True):
     worker_id: str
 
 
-class Poisoned(msgspec.Struct, tag=True):
-    """To one worker process: this job was declared dead where no user code runs; tell the handlers."""
+class Told(msgspec.Struct, tag=True):
+    """To one worker process: an event of the supervisor, where no user code runs, for the app's handlers."""
 
-    job: JobRecord
-    error: ErrorInfo
-    reason: str
+    kind: str
+    fields: msgspec.Raw
+
+    @classmethod
+    def of(cls, event: Event) -> Told:
+        return cls(type(event).__name__, msgspec.Raw(msgspec.json.encode(event)))
+
+    def event(self) -> Event:
+        kind: type[Event] = getattr(events, self.kind)
+        return msgspec.json.decode(self.fields, type=kind)
 
 
 FromChild = Hello | Refused | Pulse | Outgrown
-ToChild = Start | StopNow | Quiet | CancelJobs | Lost | Poisoned
+ToChild = Start | StopNow | Quiet | CancelJobs | Lost | Told
 Message = FromChild | ToChild
 
 _decoder = msgspec.json.Decoder(Message)

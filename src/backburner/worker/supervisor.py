@@ -18,6 +18,7 @@ import asyncio
 import logging
 import signal
 import socket
+from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -28,8 +29,7 @@ import msgspec
 from backburner import brokers
 from backburner.brokers.base import Beat, Broker, Directives
 from backburner.errors import BackburnerError, BrokerError, ConfigError
-from backburner.events import Events, WorkerDied
-from backburner.lifecycle import ErrorInfo
+from backburner.events import BrokerDown, BrokerUp, Event, Events, WorkerDied
 from backburner.worker import messages
 from backburner.worker.child import log_to_stderr
 from backburner.worker.embedded import is_drained, new_worker_id
@@ -59,6 +59,8 @@ class Supervisor:
         self.path = path
         self.options = options
         self.events = Events()
+        self.events.on(Event, self._relay)
+        self._untold: deque[messages.Told] = deque(maxlen=1000)
         self.processes: list[WorkerProcess] = []
         self.settings: Settings | None = None
         self.broker: Broker | None = None
@@ -156,6 +158,7 @@ class Supervisor:
             return
         process.started = True
         process.send(messages.Start(process.worker_id))
+        self._tell()
         if self._quiet:
             process.send(messages.Quiet(True))
         for outgrown in [each for each in self.processes if each.outgrown][:1]:
@@ -279,13 +282,19 @@ class Supervisor:
             process.send(messages.Lost(process.worker_id))
 
     def _rescued(self, settlements: list[Settlement]) -> None:
-        """Report what was rescued; the handlers of a death are user code, and run in a worker process."""
         for each in settlements:
             settled(self.events, each)
-            witness = next((process for process in self.processes if process.started), None)
-            if each.verb == "poison" and witness is not None:
-                error = ErrorInfo(None, each.reason or "")
-                witness.send(messages.Poisoned(each.job, error, each.reason or ""))
+
+    def _relay(self, event: Event) -> None:
+        """Handlers are user code: they run in a worker process, in the next one if there is none now."""
+        if not isinstance(event, BrokerDown | BrokerUp):  # each process finds that out for itself
+            self._untold.append(messages.Told.of(event))
+            self._tell()
+
+    def _tell(self) -> None:
+        witness = next((each for each in self.processes if each.started and not each.stopping), None)
+        while witness is not None and self._untold:
+            witness.send(self._untold.popleft())
 
     # Looking after the processes ---------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ class SqliteBroker(SqliteInspector):
         if excess <= 0:
             return []
         if bound.on_full == "drop_oldest" and count <= limit:
-            oldest = {"queue": bound.queue, "now": now, "count": excess, "keep": 86400.0}
+            oldest = {"queue": bound.queue, "now": now, "count": excess, "keep": bound.keep}
             rows = yield Do("bound_drop", oldest)
             return [row[0] for row in rows]
         window = 5
