@@ -91,7 +91,7 @@ class Snoozed(JobEvent, frozen=True):
 
 
 class Released(JobEvent, frozen=True):
-    """A job went back to its queue without using up an attempt: its worker stops."""
+    """A job went back to its queue without an attempt: its worker stops, or did not get to start it."""
 
 
 class Rescued(JobEvent, frozen=True):

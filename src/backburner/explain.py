@@ -3,7 +3,7 @@
 1. The inspector looks up the facts: the queue, the place in line, the workers, the history, the schedule.
 2. The state of the job says which sentences apply, the most telling first. What holds a waiting job up is
    looked for from its queue outward: paused; no worker alive; none that serves the queue; none that has the
-   code; none that takes more work; all slots busy; other jobs ahead.
+   code; none that takes more work; none with a free slot for it; other jobs ahead.
 3. A sentence carries the next step, where there is one.
 """
 
@@ -202,7 +202,7 @@ def _held_up(job: JobRecord, facts: Facts) -> Iterator[Reason]:
         others = f"; {plural(free, 'slot', 'slots')} for other kinds of tasks are free" if free > 0 else ""
         yield Reason(
             f"workers are there, but none has a free slot for it{others}",
-            "wait, or start more workers, or give them more slots (--concurrency, --threads, --processes)",
+            "wait, start more workers, or give them more slots (--concurrency, --threads, --cpu-processes)",
         )
 
 

@@ -72,7 +72,7 @@ class Inspector:
                 continue  # the last job of a page was deleted before the next one was read
 
     def history(self, job_id: str) -> list[Attempt]:
-        """Every attempt that did not simply succeed, oldest first."""
+        """Every attempt that failed, was interrupted or crashed, oldest first."""
         return self.broker.run(self.broker.history(job_id))
 
     def errors(self, ids: Collection[str]) -> dict[str, Attempt]:

@@ -122,7 +122,7 @@ class Job(Generic[R]):
         return self
 
     def history(self) -> list[Attempt]:
-        """Every attempt that did not simply succeed, oldest first."""
+        """Every attempt that failed, was interrupted or crashed, oldest first."""
         return self._app.broker.run(self._app.broker.history(self.id))
 
     def cancel(self, reason: str = "cancelled by a caller") -> bool:

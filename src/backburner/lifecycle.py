@@ -66,7 +66,7 @@ TRANSITIONS: tuple[Move, ...] = (
 
 
 class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One line in the history of a job: an attempt that did not simply succeed."""
+    """One line in the history of a job: an attempt that failed, was interrupted or crashed."""
 
     attempt: int
     token: int

@@ -1,11 +1,12 @@
 """The arguments of one task: bound and encoded when it is enqueued, converted before it runs.
 
-1. A call with positional arguments only becomes a JSON array; one decoder, made once from the
-   annotations, checks and converts it in a single pass.
-2. A call with keyword-only or extra keywords becomes a JSON object, with its positional arguments
-   under "*", a name that no parameter can have. It is bound and converted one argument at a time.
-3. What does not fit fails with the argument's name: a wrong arity, a value that has no JSON form or
-   is too large in the caller; a payload of the wrong type in the worker.
+1. A call with positional arguments only becomes a JSON array; one decoder, made once from the annotations,
+   checks and converts it in a single pass.
+2. A call in which some arguments can only be passed by name (keyword-only, extra, or behind a default that
+   was left out) becomes a JSON object, with its positional arguments under "*", a name that no parameter
+   can have. It is bound and converted one argument at a time.
+3. What does not fit fails with the argument's name: a wrong arity, a value that has no JSON form or is too
+   large in the caller; a payload of the wrong type in the worker.
 """
 
 from __future__ import annotations

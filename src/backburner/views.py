@@ -62,7 +62,7 @@ class JobView(msgspec.Struct, kw_only=True):
     checkpoint: msgspec.Raw | None
     result: msgspec.Raw | None
     history: list[AttemptView] | None = None
-    """Every attempt that did not simply succeed, oldest first; null in lists of jobs."""
+    """Every attempt that failed, was interrupted or crashed, oldest first; null in lists of jobs."""
 
 
 class QueueView(msgspec.Struct, kw_only=True):

@@ -140,7 +140,7 @@ def test_all_slots_are_busy() -> None:
     [reason] = explained(job(), *full)
     assert reason.text == "workers are there, but none has a free slot for it"
     assert reason.next_step is not None
-    assert reason.next_step.startswith("wait, or start more workers")
+    assert reason.next_step.startswith("wait, start more workers")
     assert texts(job(), *full, ahead=3)[1] == "3 jobs are ahead of it"
     assert explained(job(), *full, worker("w3")) == FREE
 

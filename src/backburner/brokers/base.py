@@ -210,7 +210,7 @@ class Broker(ABC):
 
     @abstractmethod
     def run(self, operation: Operation[T]) -> T:
-        """Perform on the calling thread. Raises `BrokerUnavailable` and other `BrokerError`s."""
+        """Perform, and block the calling thread until it is done. Raises `BrokerError`s."""
 
     @abstractmethod
     def arun(self, operation: Operation[T]) -> Awaitable[T]:

@@ -1,4 +1,4 @@
-"""`backburner demo`: a web application, eight workers and real photographs."""
+"""`backburner demo`: a web application, a worker that runs eight jobs at a time, and real photographs."""
 
 from __future__ import annotations
 

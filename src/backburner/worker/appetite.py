@@ -3,8 +3,9 @@
 1. Each kind of task (coroutine, thread, process) has its own slots. Its room is its free slots, plus what
    it will finish during one round trip at the pace seen so far, less what was claimed and has not started.
    Long jobs are never hoarded: at a second a job, a round trip of milliseconds adds nothing.
-2. One claim asks for half of what may be ahead, so that the other half runs while it is under way. Asking for
-   all of it made large and small batches alternate, and the worker waited for each large one.
+2. One claim asks for all slots and half of what may be ahead, at most, so that the other half runs while it
+   is under way. Asking for all of it made large and small batches alternate, and the worker waited for each
+   large one.
 3. A claim cannot know what it will bring; the mix seen so far says how far the scarcest kind lets it go.
 4. A kind without room is left out of the claim, so that its jobs do not block those of the others.
 """

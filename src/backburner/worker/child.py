@@ -1,9 +1,11 @@
 """A worker process: `python -m backburner.worker.child APP OPTIONS SOCKET MEMORY`, started by the supervisor.
 
-1. It loads the app and says `Hello`, or says why it cannot.
+1. It loads the app, stores what that declares (and waits for a broker that is away), and says `Hello`; or
+   it says why it cannot.
 2. At `Start` it claims and runs jobs; the supervisor keeps its lease alive, whatever user code does here.
-3. It ends when told to, when it has outgrown its limits, and when the supervisor is gone: nobody would
-   keep its lease alive then, so what it runs is released at once.
+3. It ends when told to, and when the supervisor is gone: nobody would keep its lease alive then, so what it
+   runs is released at once. One that has outgrown its limits says so, and is told to stop when its
+   successor works.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Where attempts run: coroutines on the loop, plain functions in threads. `processes.py` has the third."""
+"""Where attempts run: coroutines on the loop, plain functions in threads; `processes.py` has the third place.
+
+`Surrounded` puts asynchronous middleware around what runs elsewhere than on the loop.
+"""
 
 from __future__ import annotations
 

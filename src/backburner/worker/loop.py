@@ -2,13 +2,16 @@
 
 1. One exchange with the broker settles what has finished and claims what there is room for. While it is in
    flight more attempts finish and gather in the buffer: the next exchange takes them all. No timers.
-2. A claimed job starts when a slot of its kind is free; `appetite.py` says how many to claim.
+2. A claimed job starts when a slot of its kind is free; `appetite.py` says how many to claim. What does not
+   get to start goes back (`HOLD`). A job that may be killing its workers starts when no other such job
+   runs.
 3. When an exchange brings nothing the loop listens for wake-ups, looks once more, and then waits for a
    wake-up or a finished attempt.
 4. When the broker cannot be reached the buffer is kept, and the same exchange is tried again, later and
    later, until it goes through. What the broker then refuses (the lease was lost) is dropped, and said.
-5. Stopping: nothing more is claimed, what has not started is released, what runs may end within the grace
-   time and is then interrupted and released. The last settlements are flushed before the loop ends.
+5. Stopping: nothing more is claimed, and what has not started is released. What runs may end; a little
+   before the grace time is over it is interrupted and released. The last settlements are flushed before the
+   loop ends.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The duties that keep a node's jobs moving. One loop does them for all of its workers.
 
 1. heartbeat  one write for all workers; brings back cancellations and lost leases.
-2. stage      moves due jobs to their queues, and sleeps exactly until the next one is due.
+2. stage      moves due jobs to their queues, and sleeps until the next one is due, a second at most.
 3. tick       enqueues what due periodic tasks say.
 4. rescue     hands the jobs of dead workers back.
 5. prune      deletes what has outlived its retention, and warns before dead letters are trimmed.
 
-Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage
-is tried again a second later; the others go on. Rescue alone waits, until a lease after the heartbeats come
+Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage is
+tried again within a second; the others go on. Rescue alone waits, until a lease after the heartbeats come
 through again: leases that ran out during an outage do not tell who is dead.
 """
 

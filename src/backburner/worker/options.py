@@ -26,7 +26,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     cpu_processes: int = os.cpu_count() or 1
     """`cpu=True` functions that run at once, each in a process of its own."""
     grace: float = 25.0
-    """How long running jobs may take to end when the worker stops; then they are interrupted and released."""
+    """What running jobs have to end when the worker stops. In its last 2 s (or the last fifth) what runs
+    is interrupted, and released.
+    """
     drain: bool = False
     """End when nothing is left to run: no queued, scheduled, retrying or running job in these queues."""
     max_jobs: int | None = None

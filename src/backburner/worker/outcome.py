@@ -1,4 +1,4 @@
-"""How an attempt ended, as a settlement. Pure but for the clock that it is given.
+"""How an attempt that did not return ended, as a settlement. Pure but for the jitter of a retry.
 
 1. What a task raises on purpose (`Snooze`, `Cancel`, `Dead`) is taken at its word.
 2. What no retry can mend goes to the dead letters: arguments that do not fit, a result that has no JSON form.

@@ -3,8 +3,9 @@
 1. A process is started when a job finds none idle, and is kept for the next one.
 2. Request and reply travel over a socket pair as msgpack with a length in front. The process judges what
    the function raised by the retry policy, because an exception cannot travel: its verdict can.
-3. Before its reply the process sends an empty message when it has loaded the task: the time limit counts from
-   there. Otherwise a limit shorter than the imports would strike in each attempt.
+3. Before its reply the process sends an empty message when it has loaded the task: the time limit counts
+   from there (until then it has 60 s more). Otherwise a limit shorter than the imports would strike in each
+   attempt.
 4. To stop an attempt is to kill its process. One that dies unasked crashed with its job: a poison pill
    hurts nobody but itself.
 """

@@ -4,12 +4,13 @@
    which broker to open. The process is registered under a new id, and told to start.
 2. One heartbeat keeps the leases of all of them: user code that holds the interpreter for minutes costs
    none. The other maintenance duties run here, too.
-3. A process that dies unasked is replaced, and its lease is ended at once: its jobs are rescued within
-   milliseconds. Only the loss of the whole machine waits for the lease to run out.
-4. A process that has outgrown its limits is stopped when its successor works; one whose loop does not
-   answer prints its stacks and is killed.
-5. SIGTERM or SIGINT: nothing more is claimed, running jobs have the grace time, and the exit code is 0.
-   A second signal hurries. SIGUSR1 makes the workers quiet, and SIGUSR1 again ends that.
+3. When a process ends its lease is ended at once, and its jobs are rescued within milliseconds; one that
+   ends unasked is replaced. Only when the whole node is lost do its jobs wait for the lease to run out.
+4. A process that has outgrown its limits is stopped when its successor works. One whose loop does not
+   answer prints its stacks and is killed, and so is one that has not stopped a few seconds after its grace
+   time.
+5. SIGTERM or SIGINT: nothing more is claimed, running jobs have the grace time, and the exit code is 0. A
+   second signal hurries. SIGUSR1 makes the workers quiet, and SIGUSR1 again ends that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The embedded broker: one SQLite file, many processes of one machine.
 
-`database.py` performs the operations, `inspector.py` has those for people, `wake.py` wakes who waits.
+An operation yields the steps of `steps.py`, with the statements of `queries.sql`. `database.py` performs
+them, `schema.py` reads rows as records, `inspector.py` has the operations for people, `wake.py` wakes who
+waits.
 """
 
 from __future__ import annotations

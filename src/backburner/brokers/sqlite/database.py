@@ -1,6 +1,6 @@
 """The database as one process uses it: one connection for all of its threads, and group commit.
 
-1. An operation runs in one transaction, with a full sync.
+1. What an operation writes is one transaction, with a full sync.
 2. Group commit without timers: operations that arrive while a transaction is being written wait in line
    together and share the next one. Each has its own savepoint, so one that fails takes nothing with it.
    Whoever gets the lock first performs the group; the others find their answer when they get it.

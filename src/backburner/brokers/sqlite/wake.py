@@ -1,11 +1,12 @@
 """Wake-ups between processes that share one database file, without polling.
 
-1. Who waits makes a named pipe in the folder `FILE-wake`; its name carries the topics it listens to, so
-   the folder lists exactly those who are idle now, and for what. It removes the pipe when it stops waiting.
-2. Who commits work lists the folder (a few microseconds when nobody waits) and writes one byte into as
-   many pipes as there is work for. A pipe without a reader belongs to a dead process: it is removed.
-3. Polling is the fallback: ten times a second a waiter looks at the time stamp of the write-ahead log. That
-   finds jobs enqueued inside a caller's own transaction, and is all there is where pipes cannot be made.
+1. Who waits makes a named pipe in the folder `FILE-wake`; its name carries the topics it listens to, so the
+   folder lists exactly those who wait now, and for what. It removes the pipe when it stops waiting.
+2. Who commits work lists the folder (a few microseconds when nobody waits) and writes one byte into as many
+   pipes as there is work for. A pipe without a reader belongs to a dead process: it is removed.
+3. Polling is the fallback: ten times a second (fifty without pipes) a waiter looks at the time stamp of the
+   write-ahead log. That finds jobs enqueued inside a caller's own transaction, and is all there is where
+   pipes cannot be made.
 """
 
 from __future__ import annotations

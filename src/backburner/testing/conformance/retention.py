@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backburner.brokers.base import Pruned
+from backburner.brokers.base import Bound, Pruned
 from backburner.lifecycle import State
-from backburner.testing.conformance.kit import BOOM, ENDINGS, KEEP, Store
+from backburner.testing.conformance.kit import BOOM, ENDINGS, KEEP, Store, new_job
 
 LIMIT = 1000
 
@@ -30,6 +30,15 @@ def test_a_finished_job_is_kept_for_as_long_as_it_says(store: Store, state: Stat
 def test_a_job_cancelled_while_it_waited_is_kept_for_as_long_as_the_caller_says(store: Store) -> None:
     job = store.add()
     store.do(store.broker.cancel([job.id], "enough", 5))
+    store.clock.advance(4)
+    assert prune(store).deleted == 0
+    store.clock.advance(1)
+    assert prune(store).deleted == 1
+
+
+def test_a_job_that_a_full_queue_dropped_is_kept_for_as_long_as_its_bound_says(store: Store) -> None:
+    store.add()
+    store.enqueue(new_job(), bound=Bound(queue="default", max_length=1, on_full="drop_oldest", keep=5))
     store.clock.advance(4)
     assert prune(store).deleted == 0
     store.clock.advance(1)
