@@ -233,11 +233,16 @@ def _is_json(value: Any) -> bool:
 
 def _are_texts(value: Any) -> bool:
     listed = isinstance(value, Sequence) and not isinstance(value, str)
-    return listed and all(isinstance(each, str) for each in value)
+    return listed and all(each == "" or _is_text(each) for each in value)
+
+
+def _is_text(value: Any) -> bool:
+    """Text that any broker can store: half of a surrogate pair has no UTF-8 form."""
+    return isinstance(value, str) and value != "" and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 # What is stored and cannot be read again would stop every claim that meets it.
-_TEXT = _Check(lambda value: isinstance(value, str) and value != "", "is a text, and not empty")
+_TEXT = _Check(_is_text, "is a text, and not empty")
 _SECONDS = _Check(_is_seconds, "is a number of seconds from 0 up")
 _CHECKS = {
     "queue": _TEXT,

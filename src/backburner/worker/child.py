@@ -181,8 +181,9 @@ if __name__ == "__main__":
         signal.signal(number, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     given = msgspec.json.decode(sys.argv[2], type=WorkerOptions)
-    with asyncio.Runner(loop_factory=runner()) as loop:
-        code = loop.run(main(sys.argv[1], given, int(sys.argv[3]), int(sys.argv[4])))
+    # Never closed: that would wait for whatever a job does in `asyncio.to_thread`, and the job was released.
+    loop = asyncio.Runner(loop_factory=runner())
+    code = loop.run(main(sys.argv[1], given, int(sys.argv[3]), int(sys.argv[4])))
     # Not sys.exit: a function that does not stop holds its thread, and its job was released.
     sys.stdout.flush()
     sys.stderr.flush()

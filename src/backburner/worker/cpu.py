@@ -19,7 +19,7 @@ from backburner.context import CurrentJob
 from backburner.errors import TaskNotFound
 from backburner.task import Task
 from backburner.worker.call import call
-from backburner.worker.outcome import Verdict, described, verdict
+from backburner.worker.outcome import Verdict, described, storable, verdict
 from backburner.worker.processes import LENGTH, Reply, Request
 
 
@@ -31,8 +31,8 @@ def main(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
         while header := stream.read(LENGTH.size):
             (length,) = LENGTH.unpack(header)
-            reply = answer(msgspec.msgpack.decode(stream.read(length), type=Request), stream)
-            send(stream, msgspec.msgpack.encode(reply))
+            reply = answer(msgspec.json.decode(stream.read(length), type=Request), stream)
+            send(stream, msgspec.json.encode(reply))
 
 
 def end_with_the_worker(descriptor: int) -> None:
@@ -53,7 +53,9 @@ def answer(request: Request, stream: BufferedRWPair) -> Reply:
     try:
         task = find(request.module, request.qualname)
     except Exception as error:  # noqa: BLE001 - whatever an import raises is what the job died of
-        return Reply(verdict=Verdict("die", described(error), f"task {job.task} cannot be loaded: {error}"))
+        return Reply(
+            verdict=Verdict("die", described(error), storable(f"task {job.task} cannot be loaded: {error}"))
+        )
     send(stream, b"")
     deadline = None if request.limit is None else time.monotonic() + request.limit
     current = CurrentJob(task.app, job, deadline)

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from backburner.brokers.base import Beat, Broker, Directives
@@ -140,12 +140,14 @@ async def embedded(app: Backburner, options: dict[str, Any]) -> AsyncIterator[Em
     working = asyncio.ensure_future(worker.worker.run())
     working.add_done_callback(_report)
     maintaining = asyncio.ensure_future(worker.maintenance.run())
+    working.add_done_callback(lambda _: maintaining.cancel())  # or it would keep a dead worker's lease
     try:
         yield worker
     finally:
         worker.worker.stop(given.grace)
-        await working
-        maintaining.cancel()
-        with suppress(asyncio.CancelledError):
-            await maintaining
-        await worker.end()
+        try:
+            await working
+        finally:
+            maintaining.cancel()
+            await asyncio.wait([maintaining])
+            await worker.end()

@@ -168,7 +168,9 @@ class Worker:
                 self._give_back()
                 claim = self._claim()
                 if claim is None and not self._buffer:
-                    await self._wait_for_change()
+                    # Jobs of a kind that is not full may come meanwhile, and nothing here would change.
+                    soon = time.monotonic() < self._look_past_at + LOOK_PAST
+                    await self._wait_for_change(LOOK_PAST if soon else IDLE_POLL)
                     continue
                 settlements, self._buffer = self._buffer, []
                 exchange = await self._exchange(settlements, claim)
@@ -181,6 +183,10 @@ class Worker:
                 if not self._buffer:
                     await asyncio.sleep(0)  # attempts that end at once travel with the next exchange
         finally:
+            for run in list(
+                self.running.values()
+            ):  # the loop was cut off: what it ran is not its own any more
+                self._abandon(run)
             self._stop_listening()
             for executor in self._executors.values():
                 await executor.close()
@@ -224,7 +230,8 @@ class Worker:
                     self.connected = False
                     self.app.events.emit(BrokerDown(error=str(error)))
                 if self._stopping and self._interrupt.is_set():
-                    return Exchange([], [])  # the leases run out, and others get the jobs
+                    # Nothing was recorded: the leases run out, and others get the jobs.
+                    return Exchange([], [each.job.id for each in settlements])
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 2.0)
                 continue

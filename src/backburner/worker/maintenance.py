@@ -66,6 +66,8 @@ class Maintenance:
         self._directed = directed
         self._rescued = rescued
         self._emit = emit
+        self._beaten = broker.now()
+        """When the last heartbeat went through, by the clock that leases are counted with."""
         self.connected = True
         """Until a duty fails, and again from the next heartbeat on that goes through."""
         self.heartbeat = Duty(self._heartbeat)
@@ -134,7 +136,15 @@ class Maintenance:
 
     async def _heartbeat(self) -> float:
         self._directed(await self._broker.arun(self._broker.heartbeat(self._beats())))
+        now = self._broker.now()
+        if self._overslept(now):
+            self.rescue.due = time.monotonic() + self._settings.lease
+        self._beaten = now
         return self._settings.heartbeat * random.uniform(0.8, 1.0)
+
+    def _overslept(self, now: float) -> bool:
+        """The machine slept, or its clock was set: leases ran out, and that does not tell who is dead."""
+        return now - self._beaten > self._settings.lease / 2
 
     async def _perform_stage(self) -> float:
         staged = await self._broker.arun(self._broker.stage(BATCH))
@@ -149,6 +159,9 @@ class Maintenance:
         return min(max(ticked.next_at - self._broker.now(), 0.0), LONGEST)
 
     async def _rescue(self) -> float:
+        if self._overslept(self._broker.now()):
+            self.heartbeat.due = 0.0
+            return LONGEST
         if not self.connected:
             return LONGEST
         rescued = await self._broker.arun(self._broker.rescue(BATCH, self._settings.poison_after))

@@ -23,6 +23,8 @@ logger = logging.getLogger("backburner")
 DUMP_TIME = 1.0
 """Seconds that a process has to print its stacks."""
 KILL_AFTER = 5.0
+LIMIT = 16 * 1024 * 1024
+"""Bytes of the longest message: `Hello` names every task."""
 """Seconds beyond its grace time after which a process that was told to stop is killed."""
 
 
@@ -43,6 +45,7 @@ class WorkerProcess:
         self.stopping = False
         self.refused: Refused | None = None
         self.outgrown = False
+        self._ending: asyncio.Task[None] | None = None
 
     @classmethod
     async def spawn(cls, path: str, options: WorkerOptions) -> WorkerProcess:
@@ -57,7 +60,15 @@ class WorkerProcess:
         finally:
             theirs.close()
             os.close(memory)
-        return cls(process, Line(*await asyncio.open_connection(sock=ours)), blackbox)
+        found = cls(process, Line(*await asyncio.open_connection(sock=ours, limit=LIMIT)), blackbox)
+        found._ending = asyncio.create_task(found._hang_up_for_it(ours))
+        return found
+
+    async def _hang_up_for_it(self, ours: socket.socket) -> None:
+        """A process that user code forked there has a copy of the socket, which would stay open with it."""
+        await self._process.wait()
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RD)
 
     @property
     def pid(self) -> int:

@@ -1,7 +1,7 @@
 """Processes of their own for `cpu=True` functions: they use a core each, and can be killed.
 
 1. A process is started when a job finds none idle, and is kept for the next one.
-2. Request and reply travel over a socket pair as msgpack with a length in front. The process judges what
+2. Request and reply travel over a socket pair as JSON with a length in front. The process judges what
    the function raised by the retry policy, because an exception cannot travel: its verdict can.
 3. Before its reply the process sends an empty message when it has loaded the task: the time limit counts
    from there (until then it has 60 s more). Otherwise a limit shorter than the imports would strike in each
@@ -72,6 +72,7 @@ class _Slot:
         self.process = process
         self._reader = reader
         self._writer = writer
+        self._ending: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls) -> _Slot:
@@ -82,15 +83,23 @@ class _Slot:
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        return cls(process, *await asyncio.open_connection(sock=ours))
+        found = cls(process, *await asyncio.open_connection(sock=ours))
+        found._ending = asyncio.create_task(found._hang_up_for_it(ours))
+        return found
+
+    async def _hang_up_for_it(self, ours: socket.socket) -> None:
+        """As in `process.py`."""
+        await self.process.wait()
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_RD)
 
     async def ask(self, request: Request, begins: Callable[[], None]) -> Reply:
         """Have the job run; `begins` is called when its task has been loaded."""
-        data = msgspec.msgpack.encode(request)
+        data = msgspec.json.encode(request)
         self._writer.write(LENGTH.pack(len(data)) + data)
         while not (length := await self._length()):
             begins()
-        return msgspec.msgpack.decode(await self._reader.readexactly(length), type=Reply)
+        return msgspec.json.decode(await self._reader.readexactly(length), type=Reply)
 
     async def _length(self) -> int:
         (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))

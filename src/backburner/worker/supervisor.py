@@ -257,17 +257,17 @@ class Supervisor:
 
         False when the process was told to end meanwhile.
         """
-        process.worker_id = new_worker_id(process.pid)
+        process.worker_id = worker_id = new_worker_id(process.pid)
         while True:
             try:
                 await self._beat(process, new=True)
             except BrokerError as error:
                 logger.warning("no broker yet: %s", error)
-                if process.stopping:
+                if process.stopping or process.worker_id != worker_id:
                     return False
                 await asyncio.sleep(1.0)
             else:
-                return True
+                return process.worker_id == worker_id
 
     def _directed(self, directives: Directives) -> None:
         if directives.cancel:

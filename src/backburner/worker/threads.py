@@ -117,8 +117,13 @@ class Threads:
             raise RuntimeError("the pool is closed: submit before close()")
         if len(self._open) >= len(self._threads) < self._size:
             thread = threading.Thread(target=self._serve, name="backburner-call", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads for us: those that there are take the call
+                if not self._threads:
+                    raise
+            else:
+                self._threads.append(thread)
         ticket = Ticket()
         self._open.add(ticket)
         self._queue.put((ticket, call, done))

@@ -229,7 +229,7 @@ class InterruptedAfterCommit(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         cursor = super().execute(sql, parameters)
-        if sql == "COMMIT":
+        if sql == "COMMIT" and not threading.current_thread().name.startswith("backburner-sqlite"):
             raise Interrupt
         return cursor
 

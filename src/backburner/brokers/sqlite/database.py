@@ -5,7 +5,8 @@
    together and share the next one. Each has its own savepoint, so one that fails takes nothing with it.
    Whoever gets the lock first performs the group; the others find their answer when they get it.
 3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). So a group
-   leaves the line only when each operation in it has its answer: the other threads wait for that.
+   leaves the line only when each operation in it has its answer: the other threads wait for that. An event
+   loop is told by the database's own thread alone, which nobody interrupts.
 4. Before a fork the connection is closed. SQLite's locks are the process's own: a child that inherited a
    connection would write without them, and lose its jobs when the parent closed the file.
 """
@@ -20,9 +21,8 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from backburner.brokers.base import Operation
 from backburner.brokers.sql import statements
@@ -39,11 +39,25 @@ GROUP = 500
 """Operations that share a transaction at most; a bound on how long one commit can take."""
 
 
-class Pending(NamedTuple):
-    """An operation in line, and where its answer goes."""
+class Pending:
+    """An operation in line, and its answer.
 
-    operation: Generator[Any, Any, Any]
-    future: Future[Any]
+    Not a Future: one whose thread is interrupted at the wrong moment keeps its lock for ever.
+    """
+
+    __slots__ = ("answer", "cancelled", "operation")
+
+    def __init__(self, operation: Generator[Any, Any, Any]) -> None:
+        self.operation = operation
+        self.answer: tuple[Any, BaseException | None] | None = None
+        self.cancelled = False
+
+    def result(self) -> Any:
+        assert self.answer is not None
+        value, error = self.answer
+        if error is not None:
+            raise error
+        return value
 
 
 class Database:
@@ -62,22 +76,27 @@ class Database:
         _databases.add(self)
 
     def run(self, operation: Operation[T]) -> T:
-        future: Future[T] = Future()
-        self._line.append(Pending(operation, future))
-        with self._lock:
-            while not future.done():
-                self._perform_group()
-        return future.result()
+        pending = Pending(operation)
+        self._line.append(pending)
+        result: T = self._result(pending)
+        return result
 
     def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
-        future: Future[T] = Future()
-        waiting = asyncio.wrap_future(future)
-        self._line.append(Pending(operation, future))
+        pending = Pending(operation)
+        self._line.append(pending)
         with self._thread_lock:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="backburner-sqlite")
-            self._thread.submit(self._flush)
+            # This thread alone tells the loop: whoever performs the group may be interrupted at any point.
+            waiting = asyncio.wrap_future(self._thread.submit(self._result, pending))
+        waiting.add_done_callback(lambda done: setattr(pending, "cancelled", done.cancelled()))
         return waiting
+
+    def _result(self, pending: Pending) -> Any:
+        with self._lock:
+            while pending.answer is None:
+                self._perform_group()
+        return pending.result()
 
     def run_on(self, connection: sqlite3.Connection, operation: Operation[T]) -> T:
         """Within the caller's transaction, which is begun if there is none. All or nothing of it happens."""
@@ -124,13 +143,9 @@ class Database:
 
     # Group commit ------------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        with self._lock:
-            self._perform_group()
-
     def _perform_group(self) -> None:
         group = [self._line[i] for i in range(min(len(self._line), GROUP))]
-        done: list[tuple[Future[Any], Any]] = []
+        done: list[tuple[Pending, Any]] = []
         wakes: Counter[str] = Counter()
         try:
             with translated(self.path):
@@ -142,15 +157,17 @@ class Database:
             if not isinstance(error, Exception):
                 raise
         finally:
-            for _ in group:
+            while self._line and self._line[0].answer is not None:
                 self._line.popleft()
         self._wake(wakes)
 
-    def _commit(self, group: list[Pending], done: list[tuple[Future[Any], Any]], wakes: Counter[str]) -> None:
+    def _commit(self, group: list[Pending], done: list[tuple[Pending, Any]], wakes: Counter[str]) -> None:
         connection = self._open()
         try:
             for pending in group:
-                if pending.future.set_running_or_notify_cancel():
+                if pending.cancelled:
+                    pending.answer = None, CancelledError()
+                elif pending.answer is None:
                     self._perform(connection, pending, done, wakes)
             if connection.in_transaction:
                 connection.execute("COMMIT")
@@ -166,7 +183,7 @@ class Database:
         self,
         connection: sqlite3.Connection,
         pending: Pending,
-        done: list[tuple[Future[Any], Any]],
+        done: list[tuple[Pending, Any]],
         wakes: Counter[str],
     ) -> None:
         own: Counter[str] = Counter()
@@ -174,7 +191,7 @@ class Database:
         if shared:
             connection.execute("SAVEPOINT operation")
         try:
-            done.append((pending.future, _drive(connection.cursor(), pending.operation, own)))
+            done.append((pending, _drive(connection.cursor(), pending.operation, own)))
             wakes.update(own)
         except Exception as error:
             if isinstance(error, sqlite3.Error) and not isinstance(error, OWN_FAULT):
@@ -183,7 +200,7 @@ class Database:
                 connection.execute("ROLLBACK TO operation")
             elif connection.in_transaction:
                 connection.execute("ROLLBACK")
-            pending.future.set_exception(translation(error, self.path))
+            pending.answer = None, translation(error, self.path)
         if shared:
             connection.execute("RELEASE operation")
 
@@ -287,10 +304,9 @@ def _drive(cursor: sqlite3.Cursor, operation: Operation[T], wakes: Counter[str])
 _SAVEPOINTS = {"set": "SAVEPOINT part", "undo": "ROLLBACK TO part", "keep": "RELEASE part"}
 
 
-def _answer(done: list[tuple[Future[Any], Any]]) -> None:
-    for future, result in done:
-        if not future.done():
-            future.set_result(result)
+def _answer(done: list[tuple[Pending, Any]]) -> None:
+    for pending, result in done:
+        pending.answer = result, None
 
 
 def _refuse(group: list[Pending], error: BaseException) -> None:
@@ -300,9 +316,9 @@ def _refuse(group: list[Pending], error: BaseException) -> None:
             f"the thread that wrote for this one was interrupted ({type(error).__name__}); nothing was stored"
         )
     for pending in group:
-        pending.operation.close()
-        with suppress(InvalidStateError):  # answered, or cancelled meanwhile
-            pending.future.set_exception(error)
+        if pending.answer is None:
+            pending.answer = None, error
+            pending.operation.close()
 
 
 def _inode(path: str) -> int:
