@@ -24,6 +24,8 @@ def remember(event: events.Event) -> None:
         file.write(f"{type(event).__name__}\n")
 
 
+for number in range(int(os.environ.get("FAULTS_TASKS", "0"))):
+    app.task(name=f"fault_tasks.one_of_very_many_{number}")(print)
 app.on(events.WorkerDied)(remember)
 app.on(events.Died)(remember)
 
@@ -126,6 +128,26 @@ def hold_the_interpreter(seconds: int) -> int:
     ctypes.PyDLL(None).sleep(seconds)
     leave_mark()
     return os.getpid()
+
+
+@app.task
+def leave_a_process_behind(gate: str = "gate") -> int:
+    """At first forks a process, which has copies of all that is open here, and waits."""
+    if current_job().token == 1:
+        if os.fork() == 0:
+            while not (FOLDER / gate).exists():
+                time.sleep(0.01)
+            os._exit(0)
+        leave_mark("started.txt")
+        time.sleep(3600)
+    return os.getpid()
+
+
+@app.task
+async def sleep_in_a_thread(seconds: float) -> None:
+    """The thread is asyncio's own, and goes on when the coroutine is cancelled."""
+    leave_mark("started.txt")
+    await asyncio.to_thread(time.sleep, seconds)
 
 
 @app.task

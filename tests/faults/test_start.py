@@ -70,3 +70,13 @@ def quick(seconds: float) -> None: ...
         wait_until(partial(is_everything_done, app), "the jobs are done")
         assert patient.stop() == 0
     assert {job.refresh().state for job in jobs} == {"succeeded"}
+
+
+def test_an_app_with_thousands_of_tasks(
+    app: Backburner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first message names them all: it was longer than what the supervisor would read."""
+    monkeypatch.setenv("FAULTS_TASKS", "3000")
+    with node(tmp_path) as workers:
+        workers.wait_ready()
+        assert workers.stop() == 0

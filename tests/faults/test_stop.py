@@ -52,3 +52,14 @@ def test_a_second_signal_releases_what_runs_at_once(app: Backburner, tmp_path: P
         wait_until(lambda: "stopping" in workers.said(), "the first signal is heard")
         assert workers.stop() == 0
     assert {(job.refresh().state, job.record.attempt) for job in jobs} == {(State.QUEUED, 0)}
+
+
+def test_a_stop_does_not_wait_for_a_thread_that_a_coroutine_has_left_behind(
+    app: Backburner, tmp_path: Path
+) -> None:
+    job = app.enqueue("fault_tasks.sleep_in_a_thread", 3600.0)
+    with node(tmp_path, "--grace", "0.5") as workers:
+        wait_until(lambda: started(tmp_path) == 1, "the job runs")
+        assert workers.stop() == 0
+        assert "is killed" not in workers.said()
+    assert (job.refresh().state, job.record.attempt, job.record.crashes) == (State.QUEUED, 0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 from backburner import Backburner, State
@@ -26,6 +28,23 @@ def test_a_process_whose_event_loop_is_blocked_prints_its_stacks_and_is_replaced
     assert "in hog" in said
     assert (job.refresh().state, job.record.attempt, job.record.crashes) == (State.SUCCEEDED, 1, 1)
     assert effects(tmp_path) == {job.id: 1}
+
+
+def test_the_death_of_a_process_is_noticed_while_one_that_it_forked_lives_on(
+    app: Backburner, tmp_path: Path
+) -> None:
+    """The forked one keeps the socket to the supervisor open."""
+    with node(tmp_path) as workers:
+        workers.wait_ready()
+        [pid] = workers.pids()
+        job = app.enqueue("fault_tasks.leave_a_process_behind")
+        wait_until(lambda: started(tmp_path) == 1, "the job has forked")
+        try:
+            os.kill(pid, signal.SIGKILL)
+            assert job.result(timeout=30) != pid
+            assert workers.stop() == 0
+        finally:
+            open_gate(tmp_path)
 
 
 def test_a_process_whose_messages_make_no_sense_is_replaced(app: Backburner, tmp_path: Path) -> None:

@@ -190,6 +190,8 @@ WRONG: list[dict[str, Any]] = [
     {"expires": datetime(2030, 1, 1)},  # noqa: DTZ001 - that is the mistake
     {"tags": "nightly"},
     {"tags": [1]},
+    {"tags": ["half of a pair: \ud800"]},
+    {"queue": "\ud800"},
     {"meta": ["x"]},
     {"meta": {"x": ...}},
 ]

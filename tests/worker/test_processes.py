@@ -74,3 +74,9 @@ async def test_a_task_that_another_process_cannot_import_is_dead_with_the_way_ou
         record = await ended(job)
     assert (record.state, record.attempt) == ("dead", 1)
     assert "cannot be loaded" in (record.reason or "")
+
+
+async def test_a_job_whose_meta_holds_a_very_large_number(kinds: Any) -> None:
+    job = kinds.process_add.using(meta={"large": 2**70}).enqueue(1, 2)
+    async with kinds.app.worker(cpu_processes=1):
+        assert await job.aresult(timeout=LONG) == 3

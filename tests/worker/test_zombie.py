@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from backburner import Backburner, current_job, events
 from backburner.brokers.base import Beat
+from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.errors import LeaseLost
 from backburner.worker.embedded import EmbeddedWorker
 from tests.worker.helpers import LONG, Seen, ended, within
@@ -119,3 +121,26 @@ async def test_a_function_in_a_thread_stops_as_well(make_app: Make) -> None:
         embedded.maintenance.nudge(embedded.maintenance.heartbeat)
         assert (await ended(job)).state == "succeeded"
     assert (tokens, job.result()) == ([1, 2], 2)
+
+
+async def test_a_machine_that_was_suspended_does_not_take_its_own_jobs_for_lost(make_app: Make) -> None:
+    app = make_app(lease=2, heartbeat=0.5)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    asleep = 0.0
+
+    @app.task
+    async def work() -> str:
+        begun.set()
+        await go_on.wait()
+        return "done"
+
+    app.broker = broker = SqliteBroker(app.settings.url, clock=lambda: time.time() + asleep)
+    job = work.enqueue()
+    async with app.worker():
+        await within(begun)
+        asleep = 3600.0
+        while (await broker.arun(broker.workers()))[0].lease_until < broker.now():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # until the next heartbeat, which sends no signal
+        go_on.set()
+        assert await job.aresult(timeout=LONG) == "done"
+    assert (job.record.token, job.record.crashes, job.history()) == (1, 0, [])
