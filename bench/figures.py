@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 class Sizes(NamedTuple):
     """How much of everything a round does."""
 
-    drain: int = 20_000
+    drain: int = 100_000
     enqueue: int = 2_000
     bulk: int = 20_000
     shallow: int = 1_000

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from backburner.task import Kind
 
-MOST_AHEAD = 1024
+MOST_AHEAD = 2048
 """Claimed and not started at most, above the free slots; larger batches gain little beyond it."""
 WEIGHT = 0.2
 """Of the newest observation in each moving average."""
