@@ -183,9 +183,8 @@ class Worker:
                 if not self._buffer:
                     await asyncio.sleep(0)  # attempts that end at once travel with the next exchange
         finally:
-            for run in list(
-                self.running.values()
-            ):  # the loop was cut off: what it ran is not its own any more
+            # Cut off in the middle: what still runs here goes to others.
+            for run in list(self.running.values()):
                 self._abandon(run)
             self._stop_listening()
             for executor in self._executors.values():

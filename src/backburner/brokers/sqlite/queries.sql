@@ -43,7 +43,7 @@ FROM json_each(:rows) AS new
 WHERE seq = CAST(new.key AS INTEGER) AND token = new.value ->> 0 AND +worker = new.value ->> 1 AND state = 'running'
 
 -- name: settle_succeeded
--- What most settlements are, in half the time: no index of `run_at` is touched, and less JSON is read.
+-- What most settlements are: no index of `run_at` is touched, and less JSON is read.
 UPDATE backburner_jobs
 SET state = 'succeeded', reason = NULL, result = CAST(new.value ->> 1 AS BLOB), finished_at = new.value ->> 2,
     prune_at = (new.value ->> 2) + :keep
