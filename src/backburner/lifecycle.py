@@ -191,6 +191,19 @@ def crashed(job: JobRecord, now: float, *, poison_after: int) -> Settlement:
     return settlement
 
 
+def applied(settlement: Settlement, stored: JobRecord) -> bool:
+    """Whether the stored job is as this settlement left it, and was not claimed again since."""
+    job = settlement.job
+    finished_at = settlement.now if settlement.state in FINAL else None
+    return (stored.token, stored.worker, stored.state, stored.attempt, stored.finished_at) == (
+        job.token,
+        job.worker,
+        settlement.state,
+        settlement.attempt,
+        finished_at,
+    )
+
+
 def _ended(
     job: JobRecord,
     verb: str,

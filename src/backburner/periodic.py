@@ -90,9 +90,8 @@ def tick(broker: Broker) -> Operation[Ticked]:
             logger.exception("schedule %s cannot fire here", each.schedule.name)
             continue
         jobs = _jobs(each.schedule, found)
-        last = jobs[-1].id if jobs else None
-        if (yield from broker.advance_schedule(each.schedule.name, each.next_at, found.next_at, last)):
-            enqueued += (yield from broker.enqueue(jobs, {})) if jobs else []
+        if (yield from broker.advance_schedule(each.schedule.name, each.next_at, found.next_at, jobs)):
+            enqueued += jobs
         if found.next_at is not None:
             next_times.append(found.next_at)
     return Ticked(enqueued, min(next_times, default=None))

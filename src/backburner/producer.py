@@ -76,7 +76,7 @@ class Producer:
                         if connection is None:
                             stored += await broker.arun(operation)
                         else:
-                            stored += broker.run_on(connection, operation)
+                            stored += await broker.arun_on(connection, operation)
                         break
                     except QueueFull as full:
                         import asyncio  # whoever awaits this has it; the rest of the package does without

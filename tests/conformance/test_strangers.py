@@ -49,7 +49,7 @@ STRANGERS_BROKER = """
 
         def run_on(self, connection, operation):
             operation.close()
-            raise self.unsupported(Capability.TRANSACTIONAL_ENQUEUE)
+            raise self.unsupported(Capability.TRANSACTIONS)
 
         def schedules(self):
             raise self.unsupported(Capability.SCHEDULES)

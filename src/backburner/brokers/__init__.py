@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from backburner.errors import ConfigError
+from backburner.errors import ConfigError, MissingDependency
 
 if TYPE_CHECKING:
     from backburner.brokers.base import Broker
@@ -17,6 +17,8 @@ class Source(NamedTuple):
 
     module: str
     name: str
+    extra: str = ""
+    """The extra of this package that installs what it needs."""
 
 
 SCHEMES = {
@@ -25,14 +27,22 @@ SCHEMES = {
 
 
 def connect(url: str) -> Broker:
-    """The broker for `url`; nothing is opened yet. Raises `ConfigError`."""
+    """The broker for `url`; nothing is opened yet. Raises `ConfigError`, `MissingDependency`."""
     scheme, colon, _ = url.partition("://")
     if not colon:
         raise ConfigError(f"{redacted(url)!r} is no broker URL: write it as in sqlite:///jobs.db")
     source = SCHEMES.get(scheme)
     if source is None:
         raise ConfigError.unknown("broker URL scheme", scheme, SCHEMES)
-    return cast("Broker", getattr(import_module(source.module), source.name)(url))
+    try:
+        module = import_module(source.module)
+    except ModuleNotFoundError as error:
+        if not source.extra or (error.name or "").startswith("backburner"):
+            raise
+        raise MissingDependency(
+            f"{scheme}:// needs the package {error.name}: pip install 'backburner[{source.extra}]'"
+        ) from error
+    return cast("Broker", getattr(module, source.name)(url))
 
 
 def redacted(url: str) -> str:

@@ -3,11 +3,15 @@
 1. Each method below is an *operation*: a generator that yields the broker's own statements and returns
    the reply. It does no I/O, so the same operation serves callers with and without an event loop, and
    runs on a caller's own connection; and operations compose with `yield from`.
-2. `run` performs an operation on the calling thread, `arun` without blocking the event loop, `run_on`
-   on the caller's connection, inside the caller's transaction. An operation is atomic.
+2. `run` performs an operation on the calling thread, `arun` without blocking the event loop, `run_on` and
+   `arun_on` on the caller's connection, inside the caller's transaction. What one method writes is atomic.
+   What the core composes of several (`rescue`, `tick`) is guarded step by step, and may stop between any two.
 3. Batch is the primitive: one job is a batch of one.
 4. Every guarded write says what it refused, so that a worker can stop what it no longer owns.
 5. What a broker cannot do is a missing `Capability`; asking for it raises `NotSupported`.
+6. A server's answer may be lost after the work was done. A broker on a server sends a step again, within its
+   patience, when doing it twice does no harm: a job is stored once under its id. A claim is not sent again:
+   the error goes to the worker, which finds with `recover` what it was given.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 import msgspec
 
 from backburner import lifecycle
-from backburner.errors import NotSupported
+from backburner.errors import LeaseLost, NotSupported
 
 if TYPE_CHECKING:
     from backburner.doctor import Check
@@ -37,8 +41,8 @@ OnFull = Literal["raise", "block", "drop_oldest"]
 class Capability(StrEnum):
     """What some brokers can do and others cannot."""
 
-    TRANSACTIONAL_ENQUEUE = "transactional_enqueue"
-    """Enqueue on the caller's own connection, inside the caller's transaction."""
+    TRANSACTIONS = "transactions"
+    """Jobs are enqueued and completed on the caller's own connection, inside the caller's transaction."""
     LOOKUP = "lookup"
     """Jobs can be found by id and by filter."""
     UNIQUE = "unique"
@@ -77,6 +81,14 @@ class Exchange(NamedTuple):
     jobs: list[JobRecord]
     lost: list[str]
     """Ids of the jobs whose settlement was refused: another claim, or a person, was there first."""
+
+
+class Recovered(NamedTuple):
+    """What an exchange had done whose answer was lost."""
+
+    jobs: list[JobRecord]
+    """Claimed, and not known to the worker."""
+    applied: list[Settlement]
 
 
 class Beat(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -217,9 +229,16 @@ class Broker(ABC):
         """Perform without blocking the event loop; where it can, it begins before the answer is awaited."""
 
     def run_on(self, connection: Any, operation: Operation[T]) -> T:
-        """Perform on the caller's own connection; the caller commits or rolls back."""
+        """Perform on the caller's own connection; the caller commits or rolls back.
+
+        When the operation raises `LeaseLost`, the caller's transaction can no longer be committed.
+        """
         operation.close()
-        raise self.unsupported(Capability.TRANSACTIONAL_ENQUEUE)
+        raise self.unsupported(Capability.TRANSACTIONS)
+
+    async def arun_on(self, connection: Any, operation: Operation[T]) -> T:
+        """`run_on`, for the connection of an asynchronous driver, too."""
+        return self.run_on(connection, operation)
 
     @abstractmethod
     def now(self) -> float:
@@ -263,6 +282,32 @@ class Broker(ABC):
     @abstractmethod
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
         """The hot path: settle these and claim those, in one round trip."""
+
+    @abstractmethod
+    def held(self, worker: str) -> Operation[list[JobRecord]]:
+        """The jobs that run under this worker's name."""
+
+    def recover(
+        self, worker: str, settlements: Sequence[Settlement], known: Collection[str]
+    ) -> Operation[Recovered]:
+        """After an exchange whose answer was lost: what it had done.
+
+        `known` are the ids of the jobs that the worker has in hand; it holds others if it was given them.
+        """
+        held = yield from self.held(worker)
+        stored = (yield from self.get([each.job.id for each in settlements])) if settlements else []
+        by_id = {job.id: job for job in stored}
+        applied = [
+            each
+            for each in settlements
+            if (found := by_id.get(each.job.id)) is not None and lifecycle.applied(each, found)
+        ]
+        return Recovered([job for job in held if job.id not in known], applied)
+
+    def complete(self, settlement: Settlement) -> Operation[None]:
+        """Settle one job, for `run_on`. Raises `LeaseLost` if its claim no longer holds."""
+        if (yield from self.exchange([settlement], None)).lost:
+            raise LeaseLost(f"job {settlement.job.id} is owned by another attempt by now: nothing was stored")
 
     @abstractmethod
     def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
@@ -368,6 +413,9 @@ class Broker(ABC):
 
     @abstractmethod
     def advance_schedule(
-        self, name: str, seen: float, next_at: float | None, last_job: str | None
+        self, name: str, seen: float, next_at: float | None, jobs: Sequence[JobRecord]
     ) -> Operation[bool]:
-        """Set the next fire, if it still is `seen`; False when another worker was faster."""
+        """If the next fire still is `seen`: set it, and enqueue the jobs of this one in the same write.
+
+        False when another worker was faster.
+        """

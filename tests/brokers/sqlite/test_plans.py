@@ -19,6 +19,7 @@ HOT = {
     "bound_depth": {"backburner_jobs_queued (queue=?)"},
     "claim": {"backburner_jobs_queued (queue=?)"},
     "claim_excluding": {"backburner_jobs_queued (queue=?)"},
+    "held": {"backburner_jobs_running (worker=?)"},
     "heartbeat_cancels": {"backburner_jobs_running (worker=?)"},
     "stage_next": {"backburner_jobs_due"},
     "stage": {"backburner_jobs_due (run_at<?)"},

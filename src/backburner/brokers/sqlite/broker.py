@@ -204,6 +204,9 @@ class SqliteBroker(SqliteInspector):
             written += yield DoMany(name, [parameters])
         return written
 
+    def held(self, worker: str) -> Operation[list[JobRecord]]:
+        return [schema.record(row) for row in (yield Do("held", (worker,)))]
+
     def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
         yield Begin()
         now = self.now()

@@ -165,11 +165,14 @@ class SqliteInspector(Broker):
         return bool((yield DoMany("delete_schedule", [(name,)])))
 
     def advance_schedule(
-        self, name: str, seen: float, next_at: float | None, last_job: str | None
+        self, name: str, seen: float, next_at: float | None, jobs: Sequence[JobRecord]
     ) -> Operation[bool]:
         yield Begin()
-        row = {"name": name, "seen": seen, "next_at": next_at, "last_job": last_job}
-        return bool((yield DoMany("advance_schedule", [row])))
+        row = {"name": name, "seen": seen, "next_at": next_at, "last_job": jobs[-1].id if jobs else None}
+        moved = bool((yield DoMany("advance_schedule", [row])))
+        if moved and jobs:
+            yield from self.enqueue(jobs, {})
+        return moved
 
 
 def _json(values: Sequence[Any]) -> str:

@@ -85,6 +85,9 @@ WHERE seq IN (
 )
 RETURNING {record}
 
+-- name: held
+SELECT {record} FROM backburner_jobs WHERE state = 'running' AND worker = ?
+
 -- name: heartbeat_new
 INSERT INTO backburner_workers (id, beat, started_at, seen_at, lease_until) VALUES (:worker, :beat, :now, :now, :lease_until)
 ON CONFLICT DO UPDATE SET beat = excluded.beat, seen_at = excluded.seen_at, lease_until = excluded.lease_until

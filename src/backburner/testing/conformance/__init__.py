@@ -27,6 +27,7 @@ _MODULES = (
     "enqueue",
     "order",
     "claims",
+    "recovery",
     "lifecycle_table",
     "leases",
     "staging",

@@ -32,6 +32,6 @@ def test_a_missing_capability_raises_an_error_that_names_it(store: Store, capabi
 
 
 def test_a_caller_without_a_transaction_of_this_broker_gets_a_clear_error(store: Store) -> None:
-    if Capability.TRANSACTIONAL_ENQUEUE not in store.broker.capabilities:
-        with pytest.raises(NotSupported, match="transactional_enqueue"):
+    if Capability.TRANSACTIONS not in store.broker.capabilities:
+        with pytest.raises(NotSupported, match="transactions"):
             store.broker.run_on(object(), store.broker.enqueue([new_job()], {}))

@@ -8,7 +8,7 @@ from backburner.brokers.base import StoredSchedule
 from backburner.lifecycle import State
 from backburner.periodic import stored, tick
 from backburner.schedule import Schedule
-from backburner.testing.conformance.kit import Store, ids
+from backburner.testing.conformance.kit import Store, ids, new_job
 
 START = 1_800_000_000.0  # a multiple of 60
 
@@ -134,17 +134,31 @@ def test_a_deleted_schedule_does_not_fire(store: Store) -> None:
 def test_what_is_not_there_can_be_neither_paused_nor_deleted(store: Store) -> None:
     assert not store.do(store.broker.pause_schedule("nothing", True))
     assert not store.do(store.broker.delete_schedule("nothing"))
-    assert not store.do(store.broker.advance_schedule("nothing", 1.0, 2.0, None))
+    job = new_job()
+    assert not store.do(store.broker.advance_schedule("nothing", 1.0, 2.0, [job]))
+    assert not store.exists(job)
 
 
 def test_only_one_of_two_advances_a_schedule(store: Store, other: Store) -> None:
     save(store)
+    jobs = [new_job(), new_job()]
     advance = [
-        each.broker.advance_schedule("minutely", START + 60, START + 120, "job") for each in (store, other)
+        each.broker.advance_schedule("minutely", START + 60, START + 120, [job])
+        for each, job in zip((store, other), jobs, strict=True)
     ]
     assert [store.do(advance[0]), other.do(advance[1])] == [True, False]
     [found] = schedules(store)
-    assert (found.next_at, found.last_job) == (START + 120, "job")
+    assert (found.next_at, found.last_job) == (START + 120, jobs[0].id)
+    assert [store.exists(job) for job in jobs] == [True, False]
+
+
+def test_a_schedule_that_fires_nothing_keeps_its_last_job(store: Store) -> None:
+    save(store)
+    job = new_job()
+    assert store.do(store.broker.advance_schedule("minutely", START + 60, START + 120, [job]))
+    assert store.do(store.broker.advance_schedule("minutely", START + 120, START + 180, []))
+    [found] = schedules(store)
+    assert (found.next_at, found.last_job) == (START + 180, job.id)
 
 
 def test_a_schedule_made_at_run_time_is_told_apart(store: Store) -> None:
