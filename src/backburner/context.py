@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from backburner import lifecycle
 from backburner.errors import BackburnerError, LeaseLost
 
 if TYPE_CHECKING:
     from backburner.app import Backburner
     from backburner.brokers.base import Operation
     from backburner.job import JobRecord
+    from backburner.lifecycle import Settlement
     from backburner.task import Task
 
 StopReason = Literal["cancelled", "timeout", "shutdown", "lost"]
@@ -24,7 +26,7 @@ REPORT_INTERVAL = 1.0
 class CurrentJob:
     """The job that runs now. Valid until its function returns."""
 
-    __slots__ = ("_app", "_follow_ups", "_record", "_reported", "_stop", "deadline")
+    __slots__ = ("_app", "_follow_ups", "_record", "_reported", "_stop", "completion", "deadline")
 
     def __init__(self, app: Backburner, record: JobRecord, deadline: float | None = None) -> None:
         self._app = app
@@ -34,6 +36,8 @@ class CurrentJob:
         self._follow_ups: list[JobRecord] = []
         self.deadline = deadline
         """When the time limit of this attempt strikes, on `time.monotonic()`; None without one."""
+        self.completion: Settlement | None = None
+        """What `complete_in` wrote."""
 
     @property
     def id(self) -> str:
@@ -115,6 +119,25 @@ class CurrentJob:
         self.follow(record)
         return record.id
 
+    def complete_in(self, connection: Any, result: Any = None) -> None:
+        """Record this job's success, with its result, inside the transaction of your own `connection`.
+
+        What you write in that transaction then happens exactly once: with the commit the job is done, and
+        without it nothing was. Commit before the task returns, or it has failed (`NotCommitted`). What the
+        task returns is not looked at.
+
+        Raises `LeaseLost` when another attempt owns the job by now; then the transaction cannot be committed.
+        """
+        settlement = self._completed(result)
+        self._app.broker.run_on(connection, self._app.broker.complete(settlement))
+        self.completion = settlement
+
+    async def acomplete_in(self, connection: Any, result: Any = None) -> None:
+        """`complete_in`, for the connection of an asynchronous driver."""
+        settlement = self._completed(result)
+        await self._app.broker.arun_on(connection, self._app.broker.complete(settlement))
+        self.completion = settlement
+
     def follow(self, record: JobRecord) -> None:
         """`then`, for a prepared record."""
         self._follow_ups.append(record)
@@ -122,6 +145,22 @@ class CurrentJob:
     @property
     def follow_ups(self) -> tuple[JobRecord, ...]:
         return tuple(self._follow_ups)
+
+    def succeeded(self, value: bytes | None) -> Settlement:
+        """How this attempt ends with that result. For the worker."""
+        app, record = self._app, self._record
+        ttl = record.options.result_ttl
+        if ttl is None:
+            ttl = app.tasks[record.task].result_ttl
+        keep = app.settings.keep_finished if ttl is None else ttl
+        return lifecycle.succeeded(
+            record, value, app.broker.now(), keep=keep, follow_ups=tuple(self._follow_ups)
+        )
+
+    def _completed(self, result: Any) -> Settlement:
+        from backburner.worker.call import encoded
+
+        return self.succeeded(encoded(self._app, self._app.tasks[self.task], result))
 
     def _report_is_due(self) -> bool:
         now = time.monotonic()

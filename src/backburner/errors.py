@@ -95,6 +95,10 @@ class LeaseLost(BrokerError):
     """This attempt no longer owns its job: stop, its result will not be accepted."""
 
 
+class NotCommitted(BackburnerError):
+    """The task returned, but the transaction in which it completed was not committed: commit it first."""
+
+
 # Look at the job ----------------------------------------------------------------------------------
 
 

@@ -307,7 +307,10 @@ class Broker(ABC):
     def complete(self, settlement: Settlement) -> Operation[None]:
         """Settle one job, for `run_on`. Raises `LeaseLost` if its claim no longer holds."""
         if (yield from self.exchange([settlement], None)).lost:
-            raise LeaseLost(f"job {settlement.job.id} is owned by another attempt by now: nothing was stored")
+            raise LeaseLost(
+                f"job {settlement.job.id} is owned by another attempt by now: stop; "
+                "your transaction was undone"
+            )
 
     @abstractmethod
     def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:

@@ -62,8 +62,12 @@ def answer(request: Request, stream: BufferedRWPair) -> Reply:
     try:
         result = call(task.app, task, job.payload, current)
     except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the outcome of the job
-        return Reply(verdict=verdict(task, job, error, task.app.settings, task.app.broker.now()))
-    return Reply(result, current.follow_ups)
+        reply = Reply(verdict=verdict(task, job, error, task.app.settings, task.app.broker.now()))
+    else:
+        reply = Reply(result, current.follow_ups)
+    if current.completion is not None:
+        reply.completed, reply.result = True, current.completion.result
+    return reply
 
 
 def find(module: str, qualname: str) -> Task[..., object]:

@@ -8,8 +8,11 @@
 3. When an exchange brings nothing the loop listens for wake-ups, looks once more, and then waits for a
    wake-up or a finished attempt.
 4. When the broker cannot be reached the buffer is kept, and the same exchange is tried again, later and
-   later, until it goes through. What the broker then refuses (the lease was lost) is dropped, and said.
-5. Stopping: nothing more is claimed, and what has not started is released. What runs may end; a little
+   later, until it goes through. It may have been done, and only its answer lost: so the broker is asked
+   first what of it was. What it then refuses (the lease was lost) is dropped, and said.
+5. A job that completed in a transaction of its own is settled as failed all the same: that is refused if
+   the transaction was committed, and the truth if it was not.
+6. Stopping: nothing more is claimed, and what has not started is released. What runs may end; a little
    before the grace time is over it is interrupted and released. The last settlements are flushed before the
    loop ends.
 """
@@ -23,13 +26,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from backburner import lifecycle
 from backburner.brokers.base import Claim, Exchange, Waiter
 from backburner.context import CurrentJob, StopReason
 from backburner.control import Stop
-from backburner.errors import BrokerError
+from backburner.errors import BrokerError, NotCommitted
 from backburner.events import BrokerDown, BrokerUp, LostLease, Started, Succeeded, UnknownTask
 from backburner.lifecycle import State
 from backburner.task import Kind
@@ -98,6 +102,8 @@ class Worker:
         self._suspects: deque[JobRecord] = deque()
         self._starting: set[Kind] = set()
         self._buffer: list[Settlement] = []
+        self._completions: dict[str, Settlement] = {}
+        """Of the jobs that completed in a transaction of their own."""
         self._changed = asyncio.Event()
         self._quiet = False
         self._stopping = False
@@ -153,6 +159,7 @@ class Worker:
         """The lease has gone to others: stop everything, and go on under a new id."""
         self.id = new_id
         self._buffer.clear()
+        self._completions.clear()
         for waiting in self._in_hand():
             waiting.clear()
         for run in list(self.running.values()):
@@ -216,15 +223,19 @@ class Worker:
         return Claim(worker=self.id, queues=ordered(self.queues), limit=limit, exclude=exclude)
 
     async def _exchange(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
-        pause = 0.05
+        pause, unanswered = 0.05, False
         while True:
             began = time.monotonic()
             try:
-                # Shielded: an answer that nobody hears would leave claimed jobs with nobody to run them.
-                exchange = await asyncio.shield(
-                    self.app.broker.arun(self.app.broker.exchange(settlements, claim))
-                )
+                if unanswered:
+                    exchange = await self._exchange_the_rest(settlements, claim)
+                else:
+                    # Shielded: an answer that nobody hears would leave claimed jobs with nobody to run them.
+                    exchange = await asyncio.shield(
+                        self.app.broker.arun(self.app.broker.exchange(settlements, claim))
+                    )
             except BrokerError as error:
+                unanswered = True
                 if self.connected:
                     self.connected = False
                     self.app.events.emit(BrokerDown(error=str(error)))
@@ -248,12 +259,32 @@ class Worker:
                 self._look_past_at = time.monotonic() + LOOK_PAST
             return exchange
 
+    async def _exchange_the_rest(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
+        """The exchange, without what was done of it when its answer was lost."""
+        broker = self.app.broker
+        in_hand = chain(settlements, self._buffer)
+        known = {*self.running, *(each.job.id for each in in_hand)}
+        known |= {job.id for waiting in self._in_hand() for job in waiting}
+        found = await broker.arun(broker.recover(self.id, settlements, known))
+        done = set(map(id, found.applied))
+        rest = [each for each in settlements if id(each) not in done]
+        if found.jobs:
+            claim = None
+        elif not rest and claim is None:
+            return Exchange([], [])
+        exchange = await asyncio.shield(broker.arun(broker.exchange(rest, claim)))
+        return Exchange([*found.jobs, *exchange.jobs], exchange.lost)
+
     def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
         events, lost = self.app.events, exchange.lost
         quick = not events.wanted(Succeeded)
         for each in settlements:
+            completion = self._completions.pop(each.job.id, None) if self._completions else None
             if lost and each.job.id in lost:
-                events.emit(LostLease(job=each.job))
+                if completion is not None:
+                    settled(events, completion)
+                else:
+                    events.emit(LostLease(job=each.job))
             elif not (quick and each.state is State.SUCCEEDED):
                 settled(events, each)
 
@@ -381,11 +412,12 @@ class Worker:
         self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None
     ) -> Settlement:
         now, settings, reason = self.app.broker.now(), self.app.settings, run.current.stop_reason
+        if run.current.completion is not None:
+            self._completions[run.job.id] = run.current.completion
+            if error is None and verdict is None:
+                error = NotCommitted()
         if error is None and verdict is None:
-            own = run.job.options.result_ttl
-            ttl = run.task.result_ttl if own is None else own
-            keep = settings.keep_finished if ttl is None else ttl
-            return lifecycle.succeeded(run.job, value, now, keep=keep, follow_ups=run.current.follow_ups)
+            return run.current.succeeded(value)
         if verdict is not None:
             return outcome.judged(run.job, verdict, settings, now)
         assert error is not None

@@ -54,6 +54,8 @@ class Reply(msgspec.Struct):
     result: bytes | None = None
     follow_ups: tuple[JobRecord, ...] = ()
     verdict: Verdict | None = None
+    completed: bool = False
+    """It called `complete_in`, with that result."""
 
 
 class ProcessDied(Exception):
@@ -180,6 +182,8 @@ class Processes:
         self._idle.append(slot)
         for record in reply.follow_ups:
             run.current.follow(record)
+        if reply.completed:
+            run.current.completion = run.current.succeeded(reply.result)
         run.end(run, reply.result, None, reply.verdict)
 
 

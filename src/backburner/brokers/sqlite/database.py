@@ -29,7 +29,7 @@ from backburner.brokers.sql import statements
 from backburner.brokers.sqlite import schema
 from backburner.brokers.sqlite.errors import OWN_FAULT, translated, translation
 from backburner.brokers.sqlite.steps import Begin, Do, DoMany, Savepoint, Wake
-from backburner.errors import BrokerError, BrokerUnavailable, ConfigError
+from backburner.errors import BrokerError, BrokerUnavailable, ConfigError, LeaseLost
 
 T = TypeVar("T")
 SQL = statements(schema.PACKAGE)
@@ -115,6 +115,9 @@ class Database:
             try:
                 # The caller commits later, so nobody can be woken now: waiters find it by their poll.
                 return _drive(cursor, operation, Counter())
+            except LeaseLost:
+                connection.execute("ROLLBACK")  # all of it: what the caller wrote must not be committed
+                raise
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK TO operation")
