@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,28 @@ def follow(succeed: bool) -> str:
     return identity
 
 
+def complete(how: str) -> str:
+    """One effect and the job's success in one transaction; the first attempt may `forget` to commit it."""
+    job = current_job()
+    with effects() as own:
+        own.execute("INSERT INTO effects VALUES (?)", (job.id,))
+        job.then(sink, how)
+        job.complete_in(own, f"completed: {how}")
+        if how != "forget" or job.attempt > 1:
+            own.commit()
+    if how == "fail":
+        raise LookupError("after the commit")
+    return "nobody looks at this"
+
+
+@contextmanager
+def effects() -> Iterator[sqlite3.Connection]:
+    """The queue's own file, in which the application has a table, too."""
+    with closing(sqlite3.connect(app.settings.url.removeprefix("sqlite:///"))) as own:
+        own.execute("CREATE TABLE IF NOT EXISTS effects (job TEXT)")
+        yield own
+
+
 @app.task
 async def sink(value: object) -> object:
     return value
@@ -182,7 +205,21 @@ async def coroutine_follow(succeed: bool) -> str:
     return follow(succeed)
 
 
-for each in (add, fail, leave, spin, linger, describe, resume, follow):
+@app.task(name="coroutine.complete")
+async def coroutine_complete(how: str) -> str:
+    job = current_job()
+    with effects() as own:
+        own.execute("INSERT INTO effects VALUES (?)", (job.id,))
+        job.then(sink, how)
+        await job.acomplete_in(own, f"completed: {how}")
+        if how != "forget" or job.attempt > 1:
+            own.commit()
+    if how == "fail":
+        raise LookupError("after the commit")
+    return "nobody looks at this"
+
+
+for each in (add, fail, leave, spin, linger, describe, resume, follow, complete):
     app.task(name=f"thread.{each.__name__}")(each)
 
 
@@ -229,6 +266,11 @@ def process_describe() -> dict[str, Any]:
 @app.task(name="process.resume", cpu=True)
 def process_resume(pipe: str, answer: str) -> int:
     return resume(pipe, answer)
+
+
+@app.task(name="process.complete", cpu=True)
+def process_complete(how: str) -> str:
+    return complete(how)
 
 
 @app.task(name="process.follow", cpu=True)

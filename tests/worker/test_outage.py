@@ -7,14 +7,18 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from backburner import Backburner, BrokerUnavailable, events
+from backburner.brokers.base import Exchange, Operation
 from backburner.brokers.sqlite import database
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.testing import Clock
 from tests.worker.helpers import LONG, Seen, within
+
+T = TypeVar("T")
 
 
 class Outage:
@@ -100,6 +104,38 @@ async def test_a_worker_that_is_idle_when_the_broker_goes_takes_up_work_when_it_
         outage.end()
         await seen.wait(events.BrokerUp)
         assert await work.task.enqueue(2).aresult(timeout=LONG) == 2
+
+
+class LosesAnswers(SqliteBroker):
+    """Does what it is asked for, and now and then tells nobody."""
+
+    losses = 0
+    asked = 0
+
+    async def arun(self, operation: Operation[T]) -> T:
+        answer = await super().arun(operation)
+        if isinstance(answer, Exchange):
+            self.asked += 1
+            if self.asked % 3:
+                self.losses += 1
+                raise BrokerUnavailable("the connection broke before the answer came")
+        return answer
+
+
+async def test_answers_that_are_lost_cost_no_job_and_repeat_none(make_app: Callable[..., Backburner]) -> None:
+    app = make_app()
+    broker = app.broker = LosesAnswers(app.settings.url)
+    work, seen = Work(app), Seen(app)
+    work.release.set()
+    jobs = work.task.enqueue_many([(number,) for number in range(200)])
+    async with app.worker(concurrency=10):
+        for number, job in enumerate(jobs):
+            assert await job.aresult(timeout=LONG) == number
+        await seen.wait(events.Succeeded, len(jobs))
+    assert broker.losses > 3
+    assert sorted(work.ran) == [*range(200)]
+    assert {(job.record.attempt, job.record.token) for job in jobs} == {(1, 1)}
+    assert seen.of(events.LostLease) == []
 
 
 async def test_one_can_leave_during_an_outage_and_the_jobs_are_rescued_later(

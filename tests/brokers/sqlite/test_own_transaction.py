@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from backburner import Backburner, ConfigError, QueueFull, events
-from backburner.brokers.base import Bound
-from backburner.errors import BrokerUnavailable
+from backburner import Backburner, ConfigError, QueueFull, State, events, lifecycle
+from backburner.brokers.base import Beat, Bound, Claim
+from backburner.errors import BrokerUnavailable, LeaseLost
 from tests.brokers.sqlite.conftest import ids, new_job
 
 ISOLATION: list[dict[str, Any]] = [{}, {"isolation_level": None}, {"isolation_level": "IMMEDIATE"}]
@@ -133,3 +133,35 @@ def test_a_worker_that_waits_finds_a_job_of_a_callers_transaction(app: Backburne
         own.commit()
         assert not waiter.wait(30), "nobody writes into its pipe, but it looks at the log"
     assert count(app) == 2
+
+
+def test_who_lost_the_lease_cannot_commit_what_it_did(app: Backburner, path: Path) -> None:
+    broker = app.broker
+    broker.run(broker.heartbeat([Beat(worker="w1", lease=30, new=True)]))
+    claim = Claim(worker="w1", queues=("default",), limit=1)
+    [job] = broker.run(broker.exchange([], claim)).jobs
+    settlement = lifecycle.succeeded(job, None, broker.now(), keep=60)
+    broker.run(broker.exchange([lifecycle.released(job, broker.now())], None))
+    with connect(path) as own:
+        own.execute("CREATE TABLE effects (id)")
+        own.execute("INSERT INTO effects VALUES (1)")
+        with pytest.raises(LeaseLost, match="your transaction was undone"):
+            broker.run_on(own, broker.complete(settlement))
+        own.commit()
+        assert own.execute("SELECT count(*) FROM effects").fetchone() == (0,)
+    assert app.job(job.id).state is State.QUEUED
+
+
+def test_a_job_that_completes_in_a_transaction_is_done_with_its_commit(app: Backburner, path: Path) -> None:
+    broker = app.broker
+    broker.run(broker.heartbeat([Beat(worker="w1", lease=30, new=True)]))
+    claim = Claim(worker="w1", queues=("default",), limit=1)
+    [job] = broker.run(broker.exchange([], claim)).jobs
+    settlement = lifecycle.succeeded(job, b"7", broker.now(), keep=60)
+    with connect(path) as own:
+        broker.run_on(own, broker.complete(settlement))
+        own.rollback()
+        assert app.job(job.id).state is State.RUNNING
+        broker.run_on(own, broker.complete(settlement))
+        own.commit()
+    assert app.job(job.id).result(timeout=0) == 7
