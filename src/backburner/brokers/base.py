@@ -377,6 +377,13 @@ class Broker(ABC):
         """Delete jobs that are not running; the reply names them."""
 
     @abstractmethod
+    def adopt(self, jobs: Sequence[JobRecord], histories: Mapping[str, Sequence[Attempt]]) -> Operation[int]:
+        """Store jobs of another broker as they are there, with their histories by id; how many were stored.
+
+        For jobs that wait or are dead. One whose id or idempotency key is stored here already is left out.
+        """
+
+    @abstractmethod
     def queues(self) -> Operation[list[QueueInfo]]: ...
 
     @abstractmethod

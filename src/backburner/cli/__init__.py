@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "Why a job does not run, or ended as it did.",
     "enqueue": "Enqueue a job.",
     "migrate": "Bring the broker's storage up to this version.",
+    "copy": "Move waiting, scheduled and dead jobs to another broker.",
     "doctor": "Look for what is wrong, and say what to do.",
     "demo": "Make thumbnails of real photographs, and watch.",
 }

@@ -47,6 +47,7 @@ SCANS = {"find", "queues_counts", "tasks"}
 # Read no jobs.
 ELSEWHERE = {
     "enqueue",
+    "adopt",
     "bound_drained",
     "settle_log",
     "settle_rate",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,20 @@ class SqliteInspector(Broker):
         yield Do("prune_attempts", (_json(gone),))
         yield Wake({f"job:{job_id}": 1 for job_id in gone})
         return gone
+
+    def adopt(self, jobs: Sequence[JobRecord], histories: Mapping[str, Sequence[Attempt]]) -> Operation[int]:
+        yield Begin()
+        new = []
+        for job in jobs:
+            if (yield DoMany("adopt", [schema.adopted(job)])):
+                new.append(job)  # noqa: PERF401 - a comprehension cannot yield
+        attempts = [(job.id, attempt) for job in new for attempt in histories.get(job.id, ())]
+        yield DoMany(
+            "settle_log", [(job_id, each.token, msgspec.json.encode(each)) for job_id, each in attempts]
+        )
+        yield Wake(Counter(f"queue:{job.queue}" for job in new if job.state is State.QUEUED))
+        yield Wake({"stage": 1})
+        return len(new)
 
     def queues(self) -> Operation[list[QueueInfo]]:
         found: dict[str, QueueInfo] = {}

@@ -186,6 +186,15 @@ RETURNING id, queue
 DELETE FROM backburner_jobs WHERE id IN (SELECT value FROM json_each(?)) AND state != 'running'
 RETURNING id
 
+-- name: adopt
+INSERT INTO backburner_jobs (
+    id, task, payload, queue, priority, state, created_at, run_at, expires_at, attempt, token, crashes, worker, started_at,
+    finished_at, reason, key, progress, checkpoint, options)
+VALUES (
+    :id, :task, :payload, :queue, :priority, :state, :created_at, :run_at, :expires_at, :attempt, :token, :crashes, :worker,
+    :started_at, :finished_at, :reason, :key, :progress, :checkpoint, :options)
+ON CONFLICT DO NOTHING
+
 -- name: queues_counts
 SELECT queue, state, count(*) FROM backburner_jobs GROUP BY queue, state
 

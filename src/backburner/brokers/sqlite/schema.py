@@ -28,6 +28,12 @@ def record(row: tuple[Any, ...]) -> JobRecord:
     return job
 
 
+def adopted(job: JobRecord) -> dict[str, Any]:
+    """The values of the statement `adopt`."""
+    values = {name: getattr(job, name) for name in job.__struct_fields__}
+    return {**values, "options": None if job.options == NO_OPTIONS else msgspec.json.encode(job.options)}
+
+
 def version(connection: sqlite3.Connection | sqlite3.Cursor) -> int:
     """The schema's version; 0 where there is none."""
     table = "SELECT 1 FROM sqlite_master WHERE name = 'backburner_schema'"

@@ -37,6 +37,7 @@ _MODULES = (
     "notes",
     "lookups",
     "operators",
+    "adoption",
     "queues",
     "schedules",
     "follow_ups",
