@@ -7,15 +7,20 @@ import ctypes
 import json
 import os
 import signal
+import sqlite3
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from backburner import Backburner, Retry, current_job, events
 from backburner.control import Stop
 
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
-app = Backburner(f"sqlite:///{FOLDER}/jobs.db", **json.loads(os.environ.get("FAULTS_SETTINGS") or "{}"))
+URL = os.environ.get("FAULTS_URL") or f"sqlite:///{FOLDER}/jobs.db"
+app = Backburner(URL, **json.loads(os.environ.get("FAULTS_SETTINGS") or "{}"))
 leaked: list[bytearray] = []
 
 
@@ -179,6 +184,41 @@ async def flaky() -> int:
 @app.task(retry=Retry(max_attempts=1))
 def broken() -> None:
     raise ValueError("no retry can help")
+
+
+@contextmanager
+def own_transaction() -> Iterator[Any]:
+    """A transaction on the queue's own database, which the task commits."""
+    if URL.startswith("sqlite"):
+        with closing(sqlite3.connect(URL.removeprefix("sqlite:///"), timeout=30.0)) as lite:
+            yield lite
+    else:
+        import psycopg
+
+        with psycopg.connect(URL) as postgres:
+            yield postgres
+
+
+@app.task
+def complete() -> None:
+    """Its effect is a row in the queue's own database."""
+    with own_transaction() as own:
+        own.execute(f"INSERT INTO effects VALUES ('{current_job().id}')")
+        current_job().complete_in(own)
+        own.commit()
+
+
+@app.task
+async def acomplete() -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(URL)
+    try:
+        async with connection.transaction():
+            await connection.execute("INSERT INTO effects VALUES ($1)", current_job().id)
+            await current_job().acomplete_in(connection)
+    finally:
+        await connection.close()
 
 
 @app.task

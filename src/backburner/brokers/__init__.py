@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from backburner.brokers.base import Capability
 from backburner.errors import ConfigError, MissingDependency
 
 if TYPE_CHECKING:
@@ -17,12 +18,13 @@ class Source(NamedTuple):
 
     module: str
     name: str
+    title: str
     extra: str = ""
     """The extra of this package that installs what it needs."""
 
 
 SCHEMES = {
-    "sqlite": Source("backburner.brokers.sqlite.broker", "SqliteBroker"),
+    "sqlite": Source("backburner.brokers.sqlite.broker", "SqliteBroker", "SQLite"),
 }
 
 
@@ -43,6 +45,18 @@ def connect(url: str) -> Broker:
             f"{scheme}:// needs the package {error.name}: pip install 'backburner[{source.extra}]'"
         ) from error
     return cast("Broker", getattr(module, source.name)(url))
+
+
+def capability_table() -> str:
+    """What each broker can do, as a Markdown table for the documentation. Imports every broker."""
+    classes = {
+        source.title: getattr(import_module(source.module), source.name) for source in SCHEMES.values()
+    }
+    lines = [f"| | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}"]
+    for capability in Capability:
+        marks = ["yes" if capability in cls.capabilities else "no" for cls in classes.values()]
+        lines.append(f"| `{capability}`: {capability.meaning} | {' | '.join(marks)} |")
+    return "\n".join(lines)
 
 
 def redacted(url: str) -> str:

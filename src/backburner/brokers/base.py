@@ -41,16 +41,21 @@ OnFull = Literal["raise", "block", "drop_oldest"]
 class Capability(StrEnum):
     """What some brokers can do and others cannot."""
 
-    TRANSACTIONS = "transactions"
-    """Jobs are enqueued and completed on the caller's own connection, inside the caller's transaction."""
-    LOOKUP = "lookup"
-    """Jobs can be found by id and by filter."""
-    UNIQUE = "unique"
-    """Idempotency keys."""
-    SCHEDULES = "schedules"
-    """Periodic tasks are stored."""
-    BOUNDED = "bounded"
-    """Queues with a maximal length."""
+    TRANSACTIONS = (
+        "transactions",
+        "Jobs are enqueued and completed on the caller's own connection, inside the caller's transaction.",
+    )
+    LOOKUP = "lookup", "Jobs can be found by id and by filter."
+    UNIQUE = "unique", "Idempotency keys."
+    SCHEDULES = "schedules", "Periodic tasks are stored."
+    BOUNDED = "bounded", "Queues with a maximal length."
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Capability:
+        made = str.__new__(cls, value)
+        made._value_, made.meaning = value, meaning
+        return made
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):

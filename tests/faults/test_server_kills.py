@@ -1,0 +1,114 @@
+"""The server of the queue is killed again and again while jobs are enqueued and run, and connections are cut."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from backburner import Backburner, State
+from backburner.errors import BrokerUnavailable
+from tests.faults.harness import effects, node, stored, unfinished, wait_until
+from tests.servers.base import Server
+from tests.servers.postgres import PostgresServer
+from tests.servers.proxy import Proxy
+from tests.servers.redis import RedisServer
+
+JOBS = 20_000
+PRODUCERS = 4
+KILLS = 5
+SERVERS: dict[str, Callable[[Path], Server]] = {"redis": RedisServer, "postgres": PostgresServer}
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    with SERVERS[request.param](tmp_path / "server") as server:
+        yield server
+
+
+def produce(url: str, count: int) -> tuple[list[str], int]:
+    """Enqueue so many jobs, one by one and in batches; their ids, and how often the broker gave up."""
+    app = Backburner(url)
+    task = app.named("fault_tasks.quick")
+    returned: list[str] = []
+    refused = 0
+    while len(returned) < count:
+        batch = random.choice([1, 1, 1, 20, 100])
+        try:
+            returned += [job.id for job in task.enqueue_many([(0.001,)] * min(batch, count - len(returned)))]
+        except BrokerUnavailable:  # whether these are stored is not known; others are enqueued instead
+            refused += 1
+    app.close()
+    return returned, refused
+
+
+@pytest.mark.xdist_group("heavy")
+@pytest.mark.timeout(300)
+def test_no_job_is_lost_and_none_is_stored_twice_when_the_server_is_killed(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = threading.Event()
+    cuts = 0
+
+    with Proxy(server.port) as proxy, ThreadPoolExecutor(PRODUCERS + 1) as threads:
+        url = proxy.url(server.url() if isinstance(server, PostgresServer) else server.url)
+        app = Backburner(url)
+        app.enqueue("fault_tasks.quick", 0.0)  # the schema is there before anything else is
+        options = ("--processes", "2", "--health", "127.0.0.1:0")
+        with node(tmp_path, *options, environment={"FAULTS_URL": url}) as workers:
+            workers.wait_ready(2)
+            pids = workers.pids()
+
+            def cut_at_random() -> None:
+                nonlocal cuts
+                while not ended.wait(random.uniform(0.1, 0.6)):
+                    proxy.cut()
+                    cuts += 1
+
+            producing = [threads.submit(produce, url, JOBS // PRODUCERS) for _ in range(PRODUCERS)]
+            cutting = threads.submit(cut_at_random)
+            outages = []
+            for kill in range(1, KILLS + 1):
+                wait_until(
+                    lambda kill=kill: effects(tmp_path).total() > kill * JOBS // (KILLS + 3), "jobs get done"
+                )
+                server.kill()
+                began = time.monotonic()
+                wait_until(lambda: workers.ask("/ready")[0] == 503, "the node says that it is not ready")
+                assert workers.ask("/live")[0] == 200
+                server.start()
+                outages.append(time.monotonic() - began)
+            restarted = time.monotonic()
+            ended.set()
+            cutting.result()
+            produced = [each.result() for each in producing]
+            enqueued = time.monotonic()
+            backlog = unfinished(app)
+            wait_until(lambda: unfinished(app) == 0, "the backlog is drained")
+            drained = time.monotonic()
+            wait_until(lambda: workers.ask("/ready")[0] == 200, "the node is ready again")
+            assert workers.pids() == pids, "the same processes as before"
+            assert workers.stop() == 0
+        found = stored(app)
+        app.close()
+    returned = {job_id for ids, _ in produced for job_id in ids}
+    seen = effects(tmp_path)
+    again = sum(count > 1 for count in seen.values())
+    with capsys.disabled():
+        print(
+            f"\n{type(server).__name__}: {len(returned)} jobs enqueued, {KILLS} kills, {cuts} times all connections "
+            f"cut, {sum(refused for _, refused in produced)} enqueues refused; {again} jobs ran more than once; "
+            f"away for {', '.join(f'{each:.1f}' for each in outages)} s; after the last restart the producers took "
+            f"{enqueued - restarted:.1f} s, and the backlog of {backlog} was drained {drained - restarted:.1f} s after it"
+        )
+    assert len(returned) == JOBS
+    ids = [job.id for job in found]
+    assert len(ids) == len(set(ids))
+    assert returned <= set(ids)
+    assert {job.state for job in found} == {State.SUCCEEDED}
+    assert set(ids) == set(seen)
