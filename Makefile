@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check bench browser clean
+.PHONY: help demo test lint format check bench browser servers clean
 
 # The first of these that is new enough; `make test PYTHON=python3.12` chooses another.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
@@ -17,7 +17,7 @@ help:  ## Show this list
 demo: .venv/ready-demo  ## Run the avatar example on real photos (ARGS=--serve keeps the page open)
 	@.venv/bin/backburner demo $(ARGS)
 
-test: .venv/ready-dev browser  ## Run all tests, then the core ones on every other Python found
+test: .venv/ready-dev browser servers  ## Run all tests, then the core ones on every other Python found
 	@.venv/bin/python tools/run_tests.py $(ARGS)
 
 lint: .venv/ready-dev  ## Check style, formatting, types and file sizes
@@ -37,7 +37,10 @@ bench: .venv/ready-dev  ## Measure rates, latencies and memory on this machine
 	@.venv/bin/python -m bench $(ARGS)
 
 browser: .venv/ready-dev
-	@.venv/bin/python tools/browser.py
+	@.venv/bin/python -m tools.browser
+
+servers: .venv/ready-dev
+	@.venv/bin/python -m tools.servers
 
 clean:  ## Remove the virtual environments and caches
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

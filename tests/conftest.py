@@ -9,6 +9,10 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from tests.servers.shared import shared_processes
+
+pytest_plugins = ["tests.servers.fixtures"]
+
 # No deadline for an example: a busy machine is no reason to fail.
 settings.register_profile("backburner", settings(), deadline=None)
 settings.load_profile("backburner")
@@ -22,10 +26,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """A test stops what it started: no process and no foreground thread outlives it."""
+    """A test stops what it started: no process or foreground thread outlives it but a shared server."""
     before = running()
     yield
-    left = running() - before
+    left = running() - before - shared_processes()
     assert not left, f"left running by this test: {left}"
 
 

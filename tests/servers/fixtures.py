@@ -1,0 +1,43 @@
+"""Pytest's way to the shared servers: one of each for every pytest process, which ends with its session.
+
+Where a server is not installed the tests that ask for it are skipped with the command that installs it;
+with CI=true they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from tests.servers import shared
+from tests.servers.base import Missing
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
+
+S = TypeVar("S")
+
+
+def installed(start: Callable[[], S]) -> S:
+    try:
+        return start()
+    except Missing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def redis_server() -> RedisServer:
+    return installed(shared.shared_redis)
+
+
+@pytest.fixture
+def postgres_server() -> PostgresServer:
+    return installed(shared.shared_postgres)
+
+
+def pytest_sessionfinish() -> None:
+    shared.stop_shared()

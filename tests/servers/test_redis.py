@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from redis import AuthenticationError, Redis
+
+from tests.servers.redis import RedisServer
+
+
+def test_data_survives_a_kill(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        with server.client() as client:
+            client.set("word", "kept")
+        pid, url = server.pid, server.url
+        server.kill()
+        server.start()
+        assert server.url == url
+        assert server.pid != pid
+        with server.client() as client:
+            assert client.get("word") == "kept"
+
+
+def test_it_is_as_durable_as_promised(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        assert client.config_get("append*")["appendonly"] == "yes"
+        assert client.config_get("append*")["appendfsync"] == "always"
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_a_password_is_asked_for(tmp_path: Path) -> None:
+    with (
+        RedisServer(tmp_path, password="secret") as server,
+        server.client() as knows,
+        Redis(port=server.port) as stranger,
+    ):
+        assert knows.ping()
+        with pytest.raises(AuthenticationError):
+            stranger.ping()

@@ -1,0 +1,14 @@
+"""Make sure that the tests have the programs of the servers that they start for themselves."""
+
+from __future__ import annotations
+
+import sys
+
+from tools.packages import Need, ensure
+
+REDIS = Need("Redis", ("redis-server",), ("redis-server",))
+POSTGRES = Need("PostgreSQL", ("postgres",), ("postgresql",))
+PGBOUNCER = Need("PgBouncer", ("pgbouncer",), ("pgbouncer",))
+
+if __name__ == "__main__":
+    sys.exit(ensure(REDIS, POSTGRES, PGBOUNCER))
