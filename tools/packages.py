@@ -29,8 +29,8 @@ class Need(NamedTuple):
 
 
 def find(program: str) -> Path | None:
-    """On the PATH, or in the folder of the newest PostgreSQL, whose programs Debian keeps apart."""
-    if on_path := shutil.which(program):
+    """On the PATH, in /usr/sbin, or in the folder of the newest PostgreSQL, which Debian keeps apart."""
+    if on_path := shutil.which(program) or shutil.which(program, path="/usr/sbin"):
         return Path(on_path)
     versions = Path("/usr/lib/postgresql").glob(f"*/bin/{program}")
     return max(versions, key=lambda path: int(path.parts[-3]), default=None)

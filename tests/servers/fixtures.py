@@ -14,8 +14,11 @@ import pytest
 
 from tests.servers import shared
 from tests.servers.base import Missing
+from tests.servers.cluster import RedisCluster
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
+from tests.servers.sentinel import RedisSentinel
 
 S = TypeVar("S")
 
@@ -35,8 +38,23 @@ def redis_server() -> RedisServer:
 
 
 @pytest.fixture
+def redis_cluster() -> RedisCluster:
+    return installed(shared.shared_cluster)
+
+
+@pytest.fixture
+def redis_sentinel() -> RedisSentinel:
+    return installed(shared.shared_sentinel)
+
+
+@pytest.fixture
 def postgres_server() -> PostgresServer:
     return installed(shared.shared_postgres)
+
+
+@pytest.fixture
+def pgbouncer() -> PgBouncer:
+    return installed(shared.shared_pgbouncer)
 
 
 def pytest_sessionfinish() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.servers.base import Server
 from tests.servers.certificates import Certificates
@@ -34,8 +36,10 @@ class RedisServer(Server):
         return f"{scheme}://{secret}127.0.0.1:{self.port}/0{trust}"
 
     def client(self) -> Redis:
-        """A plain client of it, which sends nothing twice."""
-        return Redis.from_url(self.url, socket_timeout=5.0, decode_responses=True)
+        """A plain client of it, which tries nothing twice."""
+        return Redis.from_url(
+            self.url, socket_timeout=5.0, decode_responses=True, retry=Retry(NoBackoff(), 0)
+        )
 
     def prepare(self) -> None:
         """All is on the command line."""

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import psutil
 
+from tests.servers.base import Group, Server
+from tests.servers.cluster import RedisCluster
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
+from tests.servers.sentinel import RedisSentinel
 
-
-class Shareable(Protocol):
-    def start(self) -> object: ...
-    def thaw(self) -> None: ...
-    def close(self) -> None: ...
-    def family(self) -> list[psutil.Process]: ...
-
-
-S = TypeVar("S", bound=Shareable)
-_servers: dict[type[Shareable], Shareable] = {}
+S = TypeVar("S", bound=Server | Group)
+_servers: dict[object, Server | Group] = {}
 
 
 def shared_redis() -> RedisServer:
@@ -33,6 +30,19 @@ def shared_redis() -> RedisServer:
 
 def shared_postgres() -> PostgresServer:
     return _shared(PostgresServer)
+
+
+def shared_cluster() -> RedisCluster:
+    return _shared(RedisCluster)
+
+
+def shared_sentinel() -> RedisSentinel:
+    return _shared(RedisSentinel)
+
+
+def shared_pgbouncer() -> PgBouncer:
+    """In front of the shared PostgreSQL, which runs then too."""
+    return _shared(PgBouncer, lambda: PgBouncer(None, shared_postgres()))
 
 
 def shared_processes() -> set[psutil.Process]:
@@ -45,10 +55,10 @@ def stop_shared() -> None:
         _servers.popitem()[1].close()
 
 
-def _shared(kind: type[S]) -> S:
+def _shared(kind: type[S], make: Callable[[], S] | None = None) -> S:
     server = _servers.get(kind)
     if not isinstance(server, kind):
-        server = _servers[kind] = kind()
+        server = _servers[kind] = (make or kind)()
     server.thaw()
     server.start()
     return server

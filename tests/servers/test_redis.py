@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from redis import AuthenticationError, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.servers.redis import RedisServer
 
@@ -32,7 +34,7 @@ def test_a_password_is_asked_for(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path, password="secret") as server,
         server.client() as knows,
-        Redis(port=server.port) as stranger,
+        Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger,
     ):
         assert knows.ping()
         with pytest.raises(AuthenticationError):
