@@ -8,7 +8,8 @@
 4. Look in short steps whether it answers, until a deadline.
 5. If it ended because somebody else took the port meanwhile, try another one. Once it has run the port is
    kept: a server comes back from `restart` or `kill` and `start` at the same URL, with its data.
-6. `kill` and `freeze` concern the whole family: first stand still, so that nobody starts another child.
+6. A shell beside it, which reads a pipe of ours, kills it when our process dies without having stopped it.
+7. `kill` and `freeze` concern the whole family: first stand still, so that nobody starts another child.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -68,6 +69,7 @@ class Server(ABC):
         self.log = self.folder / "log"
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     @abstractmethod
@@ -97,6 +99,7 @@ class Server(ABC):
     def start(self) -> Self:
         """Start it and wait until it answers; nothing when it runs."""
         while not self.running:
+            self._dismiss_guard()
             port, self.port = self.port, self.port or free_port()
             self.prepare()
             with self.log.open("ab") as log:
@@ -112,6 +115,11 @@ class Server(ABC):
                     extra_groups=[] if self.user else None,
                     start_new_session=True,  # an interrupt at the terminal is for the tests, which stop it
                 )
+            self._guard = subprocess.Popen(
+                ["sh", "-c", 'read -r stopped || kill -9 "$0"', str(self.pid)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+            )
             try:
                 wait_until(lambda: not self.running or self.is_ready(), f"{self.need.name} answers")
             except NotReady as error:
@@ -131,13 +139,16 @@ class Server(ABC):
             return
         family = self.family()
         self.thaw()
-        self.process.send_signal(self.stop_signal)
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise NotReady(f"{self.need.name} did not stop within {PATIENCE:g} s\n{self.said()}") from None
-        wait_gone(family)
+        for _ in range(int(PATIENCE)):
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(1.0)
+            except subprocess.TimeoutExpired:
+                continue  # a Redis that writes its first file does not heed it, and has to be told again
+            wait_gone(family)
+            return
+        self.kill()
+        raise NotReady(f"{self.need.name} did not stop within {PATIENCE:g} s\n{self.said()}")
 
     def kill(self) -> None:
         """SIGKILL for it and all its children, as when the machine dies; returns when they are gone."""
@@ -177,11 +188,23 @@ class Server(ABC):
         own = psutil.Process(self.pid)
         return [own, *own.children(recursive=True)]
 
+    def processes(self) -> list[psutil.Process]:
+        """All that runs because of it: its family and its guard."""
+        return [*self.family(), *([psutil.Process(self._guard.pid)] if self._guard else [])]
+
+    def _dismiss_guard(self) -> None:
+        if self._guard:
+            self._guard.communicate(b"\n")
+            self._guard = None
+
     def close(self) -> None:
         """Stop it, and remove its temporary folder."""
-        self.stop()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.stop()
+        finally:
+            self._dismiss_guard()
+            if self._temporary:
+                shutil.rmtree(self.folder)
 
     def said(self) -> str:
         """The end of its log, not before its last start."""
@@ -228,12 +251,13 @@ class Group(ABC):
         for member in self.members:
             member.thaw()
 
-    def family(self) -> list[psutil.Process]:
-        return [process for member in self.members for process in member.family()]
+    def processes(self) -> list[psutil.Process]:
+        return [process for member in self.members for process in member.processes()]
 
     def close(self) -> None:
-        for member in reversed(self.members):
-            member.close()
+        with ExitStack() as all_of_them:
+            for member in self.members:
+                all_of_them.callback(member.close)
 
     def __enter__(self) -> Self:
         try:
@@ -250,7 +274,7 @@ def program(need: Need) -> Path:
     found = find(need.programs[0])
     if found is None:
         raise Missing(need.advice())
-    return found.resolve() if need.name == "PostgreSQL" else found
+    return found
 
 
 def free_port() -> int:

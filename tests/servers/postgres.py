@@ -33,7 +33,7 @@ class PostgresServer(Server):
         # --no-sync: this survives the death of every process, and of the machine it need not.
         made = subprocess.run(
             [
-                *(str(self.program.with_name("initdb")), "--pgdata", str(self.data), "--no-sync"),
+                *(str(self.program.resolve().with_name("initdb")), "--pgdata", str(self.data), "--no-sync"),
                 *("--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C"),
             ],
             user=self.user,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TypeVar
 
 import psutil
@@ -47,12 +48,13 @@ def shared_pgbouncer() -> PgBouncer:
 
 def shared_processes() -> set[psutil.Process]:
     """Theirs, which are allowed to outlive a test."""
-    return {process for server in _servers.values() for process in server.family()}
+    return {process for server in _servers.values() for process in server.processes()}
 
 
 def stop_shared() -> None:
-    while _servers:
-        _servers.popitem()[1].close()
+    with ExitStack() as all_of_them:
+        while _servers:
+            all_of_them.callback(_servers.pop(next(iter(_servers))).close)
 
 
 def _shared(kind: type[S], make: Callable[[], S] | None = None) -> S:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from redis.cluster import RedisCluster as Client
 
 from tests.servers.cluster import SLOTS, RedisCluster
+
+pytestmark = pytest.mark.xdist_group("redis-cluster")  # one, for one process
 
 
 def test_three_primaries_share_all_slots(redis_cluster: RedisCluster) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from redis import AuthenticationError, Redis
+from redis import AuthenticationError, OutOfMemoryError, Redis
+from redis import ConnectionError as Broken
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -39,3 +40,22 @@ def test_a_password_is_asked_for(tmp_path: Path) -> None:
         assert knows.ping()
         with pytest.raises(AuthenticationError):
             stranger.ping()
+
+
+def test_tls_is_spoken_by_who_trusts_its_certificate(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, tls=True) as server, server.client() as knows:
+        assert server.url.startswith("rediss://")
+        assert knows.ping()
+        once = Retry(NoBackoff(), 0)
+        with (
+            Redis(port=server.port, ssl=True, retry=once) as stranger,
+            pytest.raises(Broken, match="certificate"),
+        ):
+            stranger.ping()
+
+
+def test_its_options_can_be_chosen(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, "--maxmemory", "2mb") as server, server.client() as client:
+        client.set("too much", "x" * 4_000_000)
+        with pytest.raises(OutOfMemoryError):
+            client.set("more", "x")

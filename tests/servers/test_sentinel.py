@@ -5,6 +5,8 @@ import pytest
 from tests.servers.base import wait_until
 from tests.servers.sentinel import RedisSentinel
 
+pytestmark = pytest.mark.xdist_group("redis-sentinel")  # one, for one process
+
 
 @pytest.mark.parametrize("time", ["first", "second"])
 def test_another_becomes_primary_and_has_the_data(redis_sentinel: RedisSentinel, time: str) -> None:
