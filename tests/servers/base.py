@@ -23,9 +23,8 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -126,7 +125,7 @@ class Server(ABC):
                 self.kill()
                 raise NotReady(f"{error}\n{self.said()}") from None
             if not self.running:
-                if port or "in use" not in self.said():
+                if port or "Address already in use" not in self.said():
                     raise NotReady(
                         f"{self.need.name} ended with code {self.process.returncode}\n{self.said()}"
                     )
@@ -173,7 +172,7 @@ class Server(ABC):
             for each in left:
                 with suppress(psutil.NoSuchProcess):
                     each.suspend()
-                    wait_until(partial(is_still, each), "the process stands still")
+            wait_still(left)
             stopped |= left
 
     def thaw(self) -> None:
@@ -294,7 +293,11 @@ def wait_until(true: Callable[[], bool], what: str, patience: float = PATIENCE) 
         time.sleep(0.01)  # between two looks at another process, which sends no signal
 
 
-def wait_gone(family: list[psutil.Process]) -> None:
+def wait_still(family: Iterable[psutil.Process]) -> None:
+    wait_until(lambda: all(is_still(each) for each in family), "all processes of the server stand still")
+
+
+def wait_gone(family: Iterable[psutil.Process]) -> None:
     wait_until(lambda: all(is_gone(each) for each in family), "all processes of the server are gone")
 
 
