@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ import pytest
 from backburner import Backburner, State
 from backburner.errors import BrokerUnavailable
 from tests.faults.harness import effects, node, stored, unfinished, wait_until
-from tests.servers.base import Server
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
@@ -22,11 +22,14 @@ from tests.servers.redis import RedisServer
 JOBS = 20_000
 PRODUCERS = 4
 KILLS = 5
-SERVERS: dict[str, Callable[[Path], Server]] = {"redis": RedisServer, "postgres": PostgresServer}
+SERVERS: dict[str, Callable[[Path], RedisServer | PostgresServer]] = {
+    "redis": RedisServer,
+    "postgres": PostgresServer,
+}
 
 
 @pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer | PostgresServer]:
     with SERVERS[request.param](tmp_path / "server") as server:
         yield server
 
@@ -47,10 +50,14 @@ def produce(url: str, count: int) -> tuple[list[str], int]:
     return returned, refused
 
 
+def has_run(folder: Path, count: int) -> bool:
+    return effects(folder).total() > count
+
+
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(300)
 def test_no_job_is_lost_and_none_is_stored_twice_when_the_server_is_killed(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: RedisServer | PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = threading.Event()
     cuts = 0
@@ -74,9 +81,7 @@ def test_no_job_is_lost_and_none_is_stored_twice_when_the_server_is_killed(
             cutting = threads.submit(cut_at_random)
             outages = []
             for kill in range(1, KILLS + 1):
-                wait_until(
-                    lambda kill=kill: effects(tmp_path).total() > kill * JOBS // (KILLS + 3), "jobs get done"
-                )
+                wait_until(partial(has_run, tmp_path, kill * JOBS // (KILLS + 3)), "jobs get done")
                 server.kill()
                 began = time.monotonic()
                 wait_until(lambda: workers.ask("/ready")[0] == 503, "the node says that it is not ready")
