@@ -25,6 +25,10 @@ class Source(NamedTuple):
 
 SCHEMES = {
     "sqlite": Source("backburner.brokers.sqlite.broker", "SqliteBroker", "SQLite"),
+    **dict.fromkeys(
+        ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "redis+cluster"),
+        Source("backburner.brokers.redis.broker", "RedisBroker", "Redis", "redis"),
+    ),
 }
 
 

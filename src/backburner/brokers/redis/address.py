@@ -1,0 +1,226 @@
+"""What a URL says, and where the primary is that it means.
+
+1. `redis://user:password@host:6379/0`, `rediss://` with TLS, `valkey://` and `valkeys://` for the same of Valkey.
+2. `redis+sentinel://host:26379,host:26379/service/0`: a Sentinel is asked each time that a connection is opened,
+   so that the primary is found again after a failover.
+3. `redis+cluster://host:6379,host:6379`: any node says who has the slot of the app's keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import RedisError
+
+from backburner.brokers import redacted
+from backburner.errors import ConfigError
+
+SCHEMES = ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "redis+cluster")
+HANDSHAKE = 5.0
+"""Seconds that a connection may take to open, and a server to answer, at most."""
+
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _flag(text: str) -> bool:
+    return _FLAGS[text.lower()]
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) < 3600:
+        raise ValueError
+    return seconds
+
+
+_TLS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "ssl_ca_certs": (str, "a file of the certificates to trust"),
+    "ssl_certfile": (str, "a file with this client's certificate"),
+    "ssl_keyfile": (str, "a file with this client's key"),
+    "ssl_cert_reqs": ({name: name for name in ("required", "optional", "none")}.__getitem__, "required or none"),
+    "ssl_check_hostname": (_flag, "true or false"),
+}
+_PARAMETERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "prefix": (str, "a name"),
+    "patience": (_seconds, "seconds, more than 0"),
+    "sentinel_username": (str, "a name"),
+    "sentinel_password": (str, "a password"),
+    "tls": (_flag, "true or false"),
+    **_TLS,
+}
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """What a URL says, read and checked."""
+
+    url: str
+    kind: str
+    """single, sentinel or cluster"""
+    hosts: tuple[tuple[str, int], ...]
+    service: str = ""
+    database: int = 0
+    username: str | None = None
+    password: str | None = None
+    tls: bool = False
+    tls_options: dict[str, Any] = {}
+    sentinel_options: dict[str, Any] = {}
+    prefix: str = "backburner"
+    patience: float = 10.0
+
+    @property
+    def shown(self) -> str:
+        """The URL for messages."""
+        return redacted(self.url).partition("?")[0]
+
+    def connect(self, host: str, port: int, **options: Any) -> Connection:
+        """A connection to that server, opened. Raises the errors of redis-py."""
+        base = {"db": self.database, "username": self.username, "password": self.password}
+        return self._connect(host, port, **{**base, **options})
+
+    def _connect(self, host: str, port: int, **options: Any) -> Connection:
+        timeout = min(self.patience, HANDSHAKE)
+        kind = SSLConnection if self.tls else Connection
+        connection = kind(
+            host=host,
+            port=port,
+            protocol=2,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            socket_keepalive=True,
+            **(self.tls_options if self.tls else {}),
+            **options,
+        )
+        try:
+            connection.connect()
+        except BaseException:
+            connection.disconnect()
+            raise
+        return connection
+
+    def primary(self) -> Connection:
+        """A connection to the server that takes writes now."""
+        if self.kind == "sentinel":
+            return self.connect(*self._ask(self._sentinel_says))
+        if self.kind == "cluster":
+            return self.connect(*self._ask(self._node_says))
+        return self.connect(*self.hosts[0])
+
+    def _ask(self, question: Callable[[str, int], tuple[str, int]]) -> tuple[str, int]:
+        """What the first of the hosts says that answers."""
+        errors: list[RedisError] = []
+        for host, port in self.hosts:
+            try:
+                return question(host, port)
+            except RedisError as error:
+                errors.append(error)
+        raise errors[-1]
+
+    def _sentinel_says(self, host: str, port: int) -> tuple[str, int]:
+        found = self._one_answer(
+            self._connect(host, port, **self.sentinel_options),
+            "SENTINEL",
+            "GET-MASTER-ADDR-BY-NAME",
+            self.service,
+        )
+        if found is None:
+            raise ConfigError(
+                f"the Sentinel {host}:{port} knows no service {self.service!r}: write the name that its "
+                "`sentinel monitor` line gives"
+            )
+        return found[0].decode(), int(found[1])
+
+    def _node_says(self, host: str, port: int) -> tuple[str, int]:
+        connection = self.connect(host, port)
+        slot = self._one_answer(connection, "CLUSTER", "KEYSLOT", self.key, close=False)
+        for first, last, primary, *_ in self._one_answer(connection, "CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return (primary[0] or b"").decode() or host, primary[1]
+        raise Lost(f"no node of the Cluster has slot {slot}")
+
+    def _one_answer(self, connection: Connection, *command: Any, close: bool = True) -> Any:
+        try:
+            connection.send_command(*command)
+            answer = connection.read_response()
+        except BaseException:
+            connection.disconnect()
+            raise
+        if close:
+            connection.disconnect()
+        return answer
+
+    @property
+    def key(self) -> str:
+        """What every key of the app begins with: the braces keep them in one slot of a Cluster."""
+        return f"{{{self.prefix}}}"
+
+
+def read(url: str) -> Address:
+    """Read a URL. Raises `ConfigError`, with the nearest name for a parameter that is not known."""
+    parts = urlsplit(url)
+    kind = {"redis+sentinel": "sentinel", "redis+cluster": "cluster"}.get(parts.scheme, "single")
+    given = _parameters(parts.query, kind)
+    user, _, hosts = parts.netloc.rpartition("@")
+    name, colon, password = user.partition(":")
+    service, database = _path(url, parts.path, kind)
+    sentinel = {"username": given.get("sentinel_username"), "password": given.get("sentinel_password")}
+    prefix = given.get("prefix", "backburner")
+    if not prefix or set(prefix) & set("{}"):
+        raise ConfigError(f"prefix={prefix} names no keys: write a name without braces")
+    return Address(
+        url=url,
+        kind=kind,
+        hosts=_hosts(url, hosts, 26379 if kind == "sentinel" else 6379),
+        service=service,
+        database=database,
+        username=unquote(name) or None,
+        password=unquote(password) if colon else None,
+        tls=parts.scheme in ("rediss", "valkeys") or given.get("tls", False),
+        tls_options={key: value for key, value in given.items() if key in _TLS},
+        sentinel_options=sentinel,
+        prefix=prefix,
+        patience=given.get("patience", 10.0),
+    )
+
+
+def _parameters(query: str, kind: str) -> dict[str, Any]:
+    known = {
+        name: what for name, what in _PARAMETERS.items() if kind == "sentinel" or "sentinel" not in name
+    }
+    found = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise ConfigError.unknown("parameter of a Redis URL", name, known)
+        convert, what = known[name]
+        try:
+            found[name] = convert(text)
+        except (ValueError, KeyError):
+            raise ConfigError(f"{name}={text} in a Redis URL: write {what}") from None
+    return found
+
+
+def _hosts(url: str, text: str, port: int) -> tuple[tuple[str, int], ...]:
+    found = []
+    for each in text.split(","):
+        try:
+            parts = urlsplit(f"//{each}")
+            found.append((parts.hostname or "localhost", parts.port or port))
+        except ValueError:
+            raise ConfigError(f"{redacted(url)}: {each!r} is no host and port") from None
+    return tuple(found)
+
+
+def _path(url: str, path: str, kind: str) -> tuple[str, int]:
+    """The service and the number of the database."""
+    parts = [unquote(part) for part in path.split("/") if part]
+    service = parts.pop(0) if kind == "sentinel" and parts else ""
+    if kind == "sentinel" and not service:
+        raise ConfigError(f"{redacted(url)} names no service: write redis+sentinel://HOST:PORT,HOST:PORT/SERVICE")
+    number = parts.pop(0) if parts else "0"
+    if parts or not number.isdigit() or (kind == "cluster" and number != "0"):
+        what = "a Cluster has only database 0" if kind == "cluster" else "write the number of a database, as in /0"
+        raise ConfigError(f"{redacted(url)}: {path!r} is no database: {what}")
+    return service, int(number)

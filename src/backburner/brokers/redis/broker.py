@@ -1,0 +1,152 @@
+"""The broker on Redis or Valkey: one server, one with replicas behind Sentinels, or a Cluster.
+
+An operation yields the steps of `steps.py`, each a script of the folder `scripts`. `driver.py` performs them,
+`schema.py` reads rows as records, `inspector.py` has the operations for people, `wake.py` wakes who waits.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import msgspec
+
+from backburner import lifecycle
+from backburner.brokers.base import (
+    Beat,
+    Bound,
+    Capability,
+    Claim,
+    Directives,
+    Exchange,
+    Operation,
+    Pruned,
+    Staged,
+    Waiter,
+)
+from backburner.brokers.redis import address
+from backburner.brokers.redis.driver import Driver
+from backburner.brokers.redis.inspector import RedisInspector
+from backburner.brokers.redis.schema import new_jobs, pairs, record, settlement_rows
+from backburner.brokers.redis.steps import Do
+from backburner.brokers.redis.wake import Wakes
+from backburner.errors import QueueFull
+from backburner.job import JobRecord
+from backburner.lifecycle import Settlement
+
+T = TypeVar("T")
+
+
+class RedisBroker(RedisInspector):
+    """`redis://HOST:6379/0`, and the other forms of `address.py`; `?prefix=NAME` is what its keys begin with."""
+
+    capabilities = frozenset(Capability) - {Capability.TRANSACTIONS}
+
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
+        self.url = url
+        self._driver = Driver(address.read(url), clock)
+        self._wakes = Wakes(self._driver)
+        _brokers.add(self)
+
+    # Performing operations ---------------------------------------------------------------------------
+
+    def run(self, operation: Operation[T]) -> T:
+        return self._driver.run(operation)
+
+    def arun(self, operation: Operation[T]) -> Awaitable[T]:
+        return self._driver.arun(operation)
+
+    def now(self) -> float:
+        return self._driver.now()
+
+    def waiter(self, topics: Sequence[str]) -> AbstractContextManager[Waiter]:
+        return self._wakes.listen(topics)
+
+    def close(self) -> None:
+        self._wakes.close()
+        self._driver.close()
+
+    # The life of a job -------------------------------------------------------------------------------
+
+    def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
+        if not jobs:
+            return []
+        limits = {
+            name: (bound.max_length, bound.on_full == "drop_oldest", bound.keep)
+            for name, bound in bounds.items()
+        }
+        blobs: list[bytes] = []
+        now, *found = yield Do("enqueue", (new_jobs(jobs, blobs), limits), blobs)
+        now = float(now)
+        if len(found) > 1:
+            queue, depth, drained = found
+            raise _full(bounds[queue.decode()], jobs, now, depth, drained)
+        for job in jobs:
+            lifecycle.entered(job, now)
+        stored = list(jobs)
+        for number, row in found[0]:
+            stored[number - 1] = record(row)
+        return stored
+
+    def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
+        blobs: list[bytes] = []
+        groups, rows = settlement_rows(settlements, blobs)
+        wanted = (
+            () if claim is None else (claim.worker, claim.queues, claim.limit, claim.exclude)
+        )
+        lost, claimed = yield Do("exchange", (groups, rows, *wanted), blobs, again=claim is None)
+        return Exchange([*map(record, claimed)], [settlements[number - 1].job.id for number in lost])
+
+    def held(self, worker: str) -> Operation[list[JobRecord]]:
+        return [*map(record, (yield Do("held", (worker,))))]
+
+    def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
+        given = [(each.worker, number, each.lease, each.new) for number, each in enumerate(beats, 1)]
+        now, lost, cancels = yield Do("heartbeat", given, [*map(msgspec.json.encode, beats)])
+        self._driver.saw(float(now))
+        cancel = {job.decode(): reason.decode() for job, reason in pairs(cancels)}
+        return Directives(cancel, [worker.decode() for worker in lost])
+
+    def stage(self, limit: int) -> Operation[Staged]:
+        count, next_at = yield Do("stage", (limit,))
+        return Staged(count, None if next_at is None else float(next_at))
+
+    def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
+        rows = yield Do("orphans", (limit, None if workers is None else [*workers]))
+        return [*map(record, rows)]
+
+    def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
+        deleted, trimmed, dead = yield Do("prune", (limit, max_dead))
+        return Pruned(
+            deleted,
+            {queue.decode(): count for queue, count in pairs(trimmed)},
+            {queue.decode(): count for queue, count in pairs(dead)},
+        )
+
+    def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
+        blobs = [each for each in (progress, checkpoint) if each is not None]
+        given = (job.id, job.token, progress is not None and 1, checkpoint is not None and len(blobs))
+        return bool((yield Do("note", given, blobs)))
+
+
+def _full(bound: Bound, jobs: Sequence[JobRecord], now: float, depth: int, drained: int) -> QueueFull:
+    ready = Counter(job.queue for job in jobs)[bound.queue]
+    rate = drained / (5 * 60 + now % 60)
+    excess = depth + ready - bound.max_length
+    retry_after = min(max(excess / rate, 1.0), 300.0) if rate else 30.0
+    return QueueFull(bound.queue, depth, bound.max_length, retry_after)
+
+
+_brokers: weakref.WeakSet[RedisBroker] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for broker in list(_brokers):
+        broker.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,198 @@
+"""The server as one process uses it: a few connections, and what becomes of a request when one is lost.
+
+1. A step of an operation is one script. It takes an idle connection, or opens one, and gives it back. The
+   calling thread performs `run`; a few threads of the broker's own perform `arun`.
+2. What fails for a reason that passes is sent again on a new connection, with jittered pauses, until `patience`
+   seconds are over. A claim is not, once it was sent: its answer may be lost, and `recover` finds the jobs.
+3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). The connection
+   then holds half a request, or an answer that belongs to nobody: it is closed.
+4. The number of idle connections is bounded. The number in use is not: an exception between the count and the
+   work would lower such a bound for ever. Each thread uses one at most.
+5. A forked child forgets the connections, and leaves the parent's sessions alone: redis-py closes a connection
+   of another process without a word to the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from redis.connection import Connection
+from redis.exceptions import NoScriptError, RedisError
+
+from backburner.brokers.base import Operation
+from backburner.brokers.redis import server
+from backburner.brokers.redis.address import Address
+from backburner.brokers.redis.errors import code, passing, translation
+from backburner.brokers.redis.schema import encode
+from backburner.brokers.redis.scripts import Script, script
+from backburner.brokers.redis.steps import Do
+from backburner.errors import BackburnerError
+
+T = TypeVar("T")
+IDLE = 10
+"""Connections kept open; and the threads that serve event loops, at most."""
+
+
+class Driver:
+    """The server at `address`; `clock` gives the time of each statement, or the server does."""
+
+    def __init__(self, address: Address, clock: Callable[[], float] | None) -> None:
+        self.address = address
+        self._clock = clock
+        self._key = address.key.encode()
+        self._scripts: dict[str, Script] = {}
+        self._idle: deque[Connection] = deque()
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._offset: float | None = None
+        self._looked = False
+        _drivers.add(self)
+
+    def run(self, operation: Operation[T]) -> T:
+        reply: Any = None
+        try:
+            while True:
+                reply = self.perform(operation.send(reply))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            operation.close()
+
+    def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(IDLE, thread_name_prefix="backburner-redis")
+            submitted = self._threads.submit(self.run, operation)
+        # Shielded: the operation goes on when whoever waits for it is called off.
+        return asyncio.shield(asyncio.wrap_future(submitted))
+
+    def now(self) -> float:
+        """The injected clock, or the server's as it was last seen."""
+        if self._clock is not None:
+            return self._clock()
+        return time.time() if self._offset is None else time.monotonic() + self._offset
+
+    def saw(self, now: float) -> None:
+        """The server's clock says this."""
+        self._offset = now - time.monotonic()
+
+    def close(self) -> None:
+        with self._lock:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+        self._forget_idle()
+
+    # One step ----------------------------------------------------------------------------------------
+
+    def perform(self, step: Do) -> Any:
+        """The reply to one script. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
+        known = self._scripts.get(step.name)
+        if known is None:
+            known = self._scripts[step.name] = script(step.name)
+        now = b"" if self._clock is None else repr(self._clock()).encode()
+        arguments = (1, self._key, now, encode(step.given), *step.blobs)
+        end: float | None = None
+        pause = 0.02
+        while True:
+            sent = False
+            try:
+                connection = self._take()
+                sent = True
+                return self._ask(connection, known, arguments)
+            except (RedisError, OSError, BackburnerError) as error:
+                if code(error) == "LOST":
+                    self._forget_idle()
+                moment = time.monotonic()
+                end = end or moment + self.address.patience
+                given_up = moment + pause > end or (sent and not step.again)
+                if given_up or not passing(error):
+                    raise translation(error, self.address.shown) from error
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, 1.0)
+
+    def _ask(self, connection: Connection, known: Script, arguments: tuple[Any, ...]) -> Any:
+        try:
+            try:
+                connection.send_command("EVALSHA", known.sha, *arguments, check_health=False)
+                reply = connection.read_response()
+            except NoScriptError:  # the server was started again, or another took its place
+                connection.send_command("EVAL", known.text, *arguments, check_health=False)
+                reply = connection.read_response()
+        except RedisError as error:
+            if code(error) in _ANSWERED:
+                self._give_back(connection)
+            else:
+                connection.disconnect()
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._give_back(connection)
+        return reply
+
+    # Connections -------------------------------------------------------------------------------------
+
+    def _take(self) -> Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.open()
+
+    def _give_back(self, connection: Connection) -> None:
+        if len(self._idle) < IDLE:
+            self._idle.append(connection)
+        else:
+            connection.disconnect()
+
+    def _forget_idle(self) -> None:
+        """Close what is idle: where one connection was lost the others mostly are, too."""
+        while self._idle:
+            try:
+                self._idle.pop().disconnect()
+            except IndexError:
+                return
+
+    def open(self) -> Connection:
+        """A new connection to the primary; the first one looks at the server, too."""
+        connection = self.address.primary()
+        try:
+            if not self._looked:
+                server.check(connection, self.address.shown)
+                self._looked = True
+            connection.send_command("TIME", check_health=False)
+            seconds, microseconds = connection.read_response()
+            self.saw(int(seconds) + int(microseconds) / 1e6)
+        except BaseException:
+            connection.disconnect()
+            raise
+        return connection
+
+    def after_fork(self) -> None:
+        self._idle = deque()
+        self._threads = None
+        self._lock = threading.Lock()
+
+
+_ANSWERED = frozenset({"OOM", "MISCONF", "NOREPLICAS", "NOPERM", "BUSY"})
+"""Errors after which the connection is as good as before; the others want another one."""
+
+_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for driver in list(_drivers):
+        driver.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

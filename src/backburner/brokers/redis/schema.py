@@ -1,0 +1,131 @@
+"""What the Redis broker stores: the rows that scripts are given, and those that they give, as records.
+
+The keys are described in the scripts: a job in `job.lua`, the lines of the queues in `line.lua`, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from backburner.job import NO_OPTIONS, JobRecord, Options
+from backburner.lifecycle import Settlement, State
+
+encode = msgspec.msgpack.Encoder().encode
+_json = msgspec.json.Encoder().encode
+_options = msgspec.json.Decoder(Options).decode
+_head = msgspec.msgpack.Decoder(tuple[str, str, int, str | None]).decode
+_changing = msgspec.msgpack.Decoder(
+    tuple[
+        State,
+        int,
+        float,
+        float,
+        float | None,
+        int,
+        int,
+        int,
+        str | None,
+        float | None,
+        float | None,
+        float | None,
+        bool | None,
+        str | None,
+    ]
+).decode
+
+
+def record(row: Sequence[Any]) -> JobRecord:
+    """One row of `job.lua`: head, payload, options, what changes, result, progress, checkpoint, id."""
+    head, payload, options, changing, result, progress, checkpoint, job_id = row
+    task, queue, priority, key = _head(head)
+    (
+        state,
+        seq,
+        created_at,
+        run_at,
+        expires_at,
+        attempt,
+        token,
+        crashes,
+        worker,
+        started_at,
+        finished_at,
+        _,
+        cancel_requested,
+        reason,
+    ) = _changing(changing)
+    return JobRecord(  # by position: by name it would take ten times as long, a microsecond a job
+        job_id.decode(),
+        task,
+        payload,
+        queue,
+        priority,
+        state,
+        created_at,
+        run_at,
+        expires_at,
+        attempt,
+        token,
+        crashes,
+        worker,
+        started_at,
+        finished_at,
+        result,
+        reason,
+        key,
+        cancel_requested or False,
+        progress,
+        checkpoint,
+        NO_OPTIONS if options is None else _options(options),
+        seq,
+    )
+
+
+def new_jobs(jobs: Sequence[JobRecord], blobs: list[bytes]) -> tuple[list[Any], list[Any]]:
+    """The heads and the rows of `store.lua`; their payloads and options go to `blobs`."""
+    heads: dict[tuple[Any, ...], int] = {}
+    rows: list[tuple[Any, ...]] = []
+    for job in jobs:
+        head = heads.setdefault((job.task, job.queue, job.priority, job.key), len(heads) + 1)
+        blobs.append(job.payload)
+        payload, options = len(blobs), None
+        if job.options is not NO_OPTIONS:
+            blobs.append(_json(job.options))
+            options = len(blobs)
+        rows.append(
+            (job.id, head, payload, options, job.run_at, job.delay, job.expires_at, job.expires_in)
+        )
+    return [*heads], rows
+
+
+def settlement_rows(
+    settlements: Iterable[Settlement], blobs: list[bytes]
+) -> tuple[list[Any], list[Any]]:
+    """The groups and the rows of `settle.lua`; results and lines of history go to `blobs`."""
+    groups: dict[tuple[Any, ...], int] = {}
+    rows: list[tuple[Any, ...]] = []
+    for each in settlements:
+        job, result = each.job, None
+        if each.result is not None:
+            blobs.append(each.result)
+            result = len(blobs)
+        key = (job.worker, job.queue, job.task, job.priority, each.verb, each.state, each.keep, each.now // 60)
+        group = groups.setdefault(key, len(groups) + 1)
+        row: tuple[Any, ...] = (group, job.id, job.token, each.now, result)
+        if each.state is not State.SUCCEEDED or each.follow_ups:
+            log = None
+            if each.log is not None:
+                blobs.append(_json(each.log))
+                log = len(blobs)
+            new = new_jobs(each.follow_ups, blobs) if each.follow_ups else None
+            row += (each.attempt, each.crashes, each.run_at, each.reason, log, new)
+        rows.append(row)
+    return [*groups], rows
+
+
+def pairs(flat: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    """What a script lists as key, value, key, value."""
+    return zip(flat[::2], flat[1::2], strict=True)

@@ -1,0 +1,23 @@
+-- Settle these claims and make those.
+-- given  groups and rows as in settle.lua; worker, queues, limit and excluded tasks of a claim, or nothing
+-- reply  [numbers of the refused rows, rows of the claimed jobs]
+-- {job}
+-- {counts}
+-- {wakes}
+-- {line}
+-- {store}
+-- {rates}
+-- {settle}
+-- {claim}
+local lost, rows = settle(given[1], given[2]), {}
+local worker, queues, limit, excluded = given[3], given[4], given[5], given[6]
+if worker then
+    local exclude
+    for _, task in ipairs(excluded) do
+        exclude = exclude or {}
+        exclude[task] = true
+    end
+    rows = claim(worker, queues, limit, exclude)
+end
+write_counts()
+return {lost, rows}

@@ -1,0 +1,23 @@
+-- End leases that have expired, and find what their workers left.
+-- given  [how many jobs at most, only these workers or nothing]
+-- reply  rows of jobs that run under the name of a worker without a lease
+-- {job}
+local limit, only, chosen = given[1], given[2], {}
+for _, worker in ipairs(only or {}) do
+    chosen[worker] = true
+end
+for _, worker in ipairs(call('ZRANGEBYSCORE', base .. 'leases', '-inf', exact(now))) do
+    if not only or chosen[worker] then
+        call('ZREM', base .. 'leases', worker)
+        call('HDEL', base .. 'workers', worker)
+    end
+end
+local rows = {}
+for _, worker in ipairs(call('SMEMBERS', base .. 'holders')) do
+    if #rows < limit and (not only or chosen[worker]) and not call('ZSCORE', base .. 'leases', worker) then
+        for _, id in ipairs(call('SRANDMEMBER', base .. 'running:' .. worker, limit - #rows)) do
+            rows[#rows + 1] = row(id)
+        end
+    end
+end
+return rows

@@ -1,0 +1,97 @@
+-- Settle claims. A row is: number of its group, id, token, time, blob of the result; and for all but a plain success:
+-- attempt, crashes, run_at, reason, blob of a line of history, new jobs as in store.lua. A group is: worker, queue, task, priority,
+-- outcome, state, keep, minute. The numbers of the refused rows are the reply.
+local HISTORY = 1000
+
+-- The first 500 and the last 500 attempts are kept of a job that fails without end.
+local function write_history(id, line)
+    local key = base .. 'history:' .. id
+    if call('RPUSH', key, line) > HISTORY then
+        call('LSET', key, HISTORY / 2, '')
+        call('LREM', key, 1, '')
+    end
+end
+
+local function settle(groups, rows)
+    local lost, ended, left, finished = {}, {}, {}, {}
+    for i, row in ipairs(rows) do
+        local group, id, at = groups[row[1]], row[2], row[4]
+        local worker, state, keep = group[1], group[6], group[7]
+        local found = call('HMGET', jobs .. id, 's', 'w')
+        local s = found[1] and cmsgpack.unpack(found[1])
+        if not s or s[STATE] ~= 'running' or s[TOKEN] ~= row[3] or s[WORKER] ~= worker then
+            lost[#lost + 1] = i
+        else
+            local final = FINAL[state]
+            s[STATE] = state
+            if final then
+                s[FINISHED] = at
+                s[PRUNE] = keep and at + keep
+            end
+            if state == 'succeeded' then
+                s[REASON] = nil
+            else
+                s[ATTEMPT], s[CRASHES], s[RUN] = row[6], row[7], row[8]
+                -- Who asked for a job to be cancelled gave a reason: it stays with a job that goes back.
+                if final or not s[CANCEL] then
+                    s[REASON] = row[9]
+                end
+            end
+            if row[5] then
+                call('HSET', jobs .. id, 's', packed(s), 'r', blob(row[5]))
+            else
+                write(id, s)
+            end
+            if s[CANCEL] then
+                call('HDEL', base .. 'cancels', id)
+            end
+            if final then
+                if s[PRUNE] then
+                    finished[#finished + 1] = s[PRUNE]
+                    finished[#finished + 1] = member(s, id)
+                end
+                if state == 'dead' then
+                    call('ZADD', base .. 'dead:' .. group[2], at, member(s, id))
+                end
+                wake_job(id, found[2])
+            else
+                enter({group[3], group[2], group[4]}, s, id)
+            end
+            if row[10] then
+                write_history(id, blob(row[10]))
+            end
+            if row[11] then
+                store(row[11], duplicates(row[11]))
+            end
+            local gone = left[worker]
+            if not gone then
+                gone = {}
+                left[worker] = gone
+            end
+            gone[#gone + 1] = id
+            local sum = ended[row[1]]
+            if not sum then
+                sum = {0, 0}
+                ended[row[1]] = sum
+            end
+            sum[1] = sum[1] + 1
+            sum[2] = sum[2] + at - (s[STARTED] or at)
+        end
+    end
+    for worker, ids in pairs(left) do
+        bulk('SREM', base .. 'running:' .. worker, ids)
+        if call('EXISTS', base .. 'running:' .. worker) == 0 then
+            call('SREM', base .. 'holders', worker)
+        end
+    end
+    bulk('ZADD', base .. 'finished', finished)
+    for i, sum in pairs(ended) do
+        local _, queue, task, _, outcome, state, _, minute = unpack(groups[i], 1, 8)
+        write_rate(string.format('%d', minute), queue, task, outcome, sum[1], sum[2])
+        local head = {task, queue}
+        count(head, 'running', -sum[1])
+        count(head, state, sum[1])
+    end
+    write_lines()
+    return lost
+end
