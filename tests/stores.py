@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from backburner.brokers.base import Broker
+from backburner.brokers.redis.broker import RedisBroker
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.testing import Clock
+from tests.servers.shared import shared_redis
 
 MakeBroker = Callable[[Clock], Broker]
 
@@ -27,7 +30,14 @@ def sqlite_memory(folder: Path) -> MakeBroker:
     return make
 
 
+def redis(_: Path) -> MakeBroker:
+    """Keys of its own on the shared server."""
+    url = f"{shared_redis().url}?prefix={uuid.uuid4().hex}"
+    return lambda clock: RedisBroker(url, clock)
+
+
 STORES: dict[str, Callable[[Path], MakeBroker]] = {
     "sqlite-file": sqlite_file,
     "sqlite-memory": sqlite_memory,
+    "redis": redis,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +22,7 @@ from backburner.brokers.base import (
     WorkerInfo,
 )
 from backburner.brokers.redis.driver import Driver
-from backburner.brokers.redis.schema import encode, new_jobs, pairs, record
+from backburner.brokers.redis.schema import encode, lives, new_jobs, pairs, record
 from backburner.brokers.redis.steps import Do
 from backburner.brokers.redis.wake import Wakes
 from backburner.job import JobRecord
@@ -88,6 +88,12 @@ class RedisInspector(Broker):
 
     def delete(self, ids: Sequence[str]) -> Operation[list[str]]:
         return (yield from _in_parts(ids, lambda part: Do("delete", part)))
+
+    def adopt(self, jobs: Sequence[JobRecord], histories: Mapping[str, Sequence[Attempt]]) -> Operation[int]:
+        blobs: list[bytes] = []
+        given = (new_jobs(jobs, blobs), lives(jobs, histories, blobs))
+        count: int = yield Do("adopt", given, blobs)
+        return count
 
     def queues(self) -> Operation[list[QueueInfo]]:
         counts, paused, bounds, oldest = yield Do("queues")

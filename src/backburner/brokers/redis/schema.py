@@ -5,13 +5,13 @@ The keys are described in the scripts: a job in `job.lua`, the lines of the queu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from backburner.job import NO_OPTIONS, JobRecord, Options
-from backburner.lifecycle import Settlement, State
+from backburner.lifecycle import Attempt, Settlement, State
 
 encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
@@ -124,6 +124,31 @@ def settlement_rows(
             row += (each.attempt, each.crashes, each.run_at, each.reason, log, new)
         rows.append(row)
     return [*groups], rows
+
+
+def lives(
+    jobs: Sequence[JobRecord], histories: Mapping[str, Sequence[Attempt]], blobs: list[bytes]
+) -> list[Any]:
+    """What `adopt.lua` is given of the lives of these jobs elsewhere."""
+
+    def number(blob: bytes | None) -> int | None:
+        if blob is None:
+            return None
+        blobs.append(blob)
+        return len(blobs)
+
+    return [
+        (
+            (
+                *(job.state, 0, job.created_at, job.run_at, job.expires_at, job.attempt, job.token, job.crashes),
+                *(job.worker, job.started_at, job.finished_at, None, job.cancel_requested, job.reason),
+            ),
+            number(job.progress),
+            number(job.checkpoint),
+            [number(_json(each)) for each in histories.get(job.id, ())],
+        )
+        for job in jobs
+    ]
 
 
 def pairs(flat: Sequence[Any]) -> Iterable[tuple[Any, Any]]:

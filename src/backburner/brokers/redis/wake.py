@@ -60,6 +60,7 @@ class Wakes:
         self._thread: threading.Thread | None = None
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._closing = False
+        self._missed = False
         self.listening = False
 
     @contextmanager
@@ -136,7 +137,7 @@ class Wakes:
             except (RedisError, OSError, BackburnerError) as error:
                 log.debug("wake-ups are not heard: %s", error)
             finally:
-                self.listening = False
+                self.listening, self._missed = False, True
                 if connection is not None:
                     connection.disconnect()
             pause = 0.1 if time.monotonic() - began > 5 else min(2 * pause, 2.0)
@@ -154,8 +155,10 @@ class Wakes:
         self._begin.update(self._waiters)
         self._register()
         self.listening = True
-        for waiter in list(self._waiters.values()):
-            waiter.wake()
+        if self._missed:
+            self._missed = False
+            for waiter in list(self._waiters.values()):
+                waiter.wake()
 
     def _listen(self, connection: Connection, bell: socket.socket) -> None:
         link = connection._sock  # noqa: SLF001 - redis-py has no other way to wait for two things

@@ -27,6 +27,8 @@ EVENTS: dict[str, tuple[str, Callable[[Store], object]]] = {
 def test_what_happens_wakes_who_listens(store: Store, other: Store, event: str) -> None:
     store.in_state(State.DEAD, id="dead", queue="dead")
     store.in_state(State.RUNNING, id="runs", queue="runs")
+    store.do(store.broker.set_queue("q", paused=True))
+    store.add(queue="q")
     store.add(id="first")
     topic, happens = EVENTS[event]
     with other.broker.waiter([topic]) as waiter:

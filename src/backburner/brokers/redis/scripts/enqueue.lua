@@ -46,7 +46,7 @@ for queue, bound in pairs(bounds) do
     end
     if ready > 0 then
         local held = depth(queue)
-        excess[queue] = held + ready - bound[1]
+        excess[queue] = math.min(held + ready - bound[1], ready)
         if excess[queue] > 0 and not (bound[2] and ready <= bound[1]) then
             return {exact(now), queue, held, drained(queue)}
         end

@@ -1,7 +1,7 @@
 -- Keep the register of who waits.
 -- given  [listeners that begin or go on: listener, topics …; those that end: listener, topics …;
 --        seconds after which one that says nothing more is taken for dead]
--- reply  listeners whose topic has something for them already
+-- reply  listeners whose topic has, or may have, something for them already
 -- {job}
 -- {counts}
 -- {wakes}
@@ -47,9 +47,13 @@ for i = 1, #begin, 2 do
         else
             local key = base .. 'listeners:' .. topic
             call('ZREMRANGEBYSCORE', key, '-inf', exact(clock))
-            call('ZADD', key, exact(clock + patience), listener)
+            local new = call('ZADD', key, exact(clock + patience), listener) == 1
             call('EXPIRE', key, patience)
-            something = something or queue and has_work(queue)
+            if queue then
+                something = something or has_work(queue)
+            else
+                something = something or new -- what was missed until now cannot be told
+            end
         end
     end
     ready[#ready + 1] = something and listener or nil

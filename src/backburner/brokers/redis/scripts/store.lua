@@ -37,8 +37,8 @@ local function due(row)
     return row[NEW_RUN] == 0 and now or row[NEW_RUN]
 end
 
--- Store those that are not in `kept`.
-local function store(new, kept)
+-- Store those that are not in `kept`; `lived` has what changes of those that have lived elsewhere.
+local function store(new, kept, lived)
     local heads, rows, arrivals, packed_heads = new[1], new[2], {}, {}
     local seq = call('INCRBY', base .. 'seq', #rows) - #rows
     for i, head in ipairs(heads) do
@@ -48,7 +48,8 @@ local function store(new, kept)
         if not kept[i] then
             local id, run, head = row[NEW_ID], due(row), heads[row[NEW_HEAD]]
             local expires = row[NEW_EXPIRES_IN] and now + row[NEW_EXPIRES_IN] or row[NEW_EXPIRES]
-            local s = {run > now and 'scheduled' or 'queued', seq + i, now, run, expires, 0, 0, 0}
+            local s = lived and lived[i] or {run > now and 'scheduled' or 'queued', 0, now, run, expires, 0, 0, 0}
+            s[SEQ] = seq + i
             call('HSET', jobs .. id, 'h', packed_heads[row[NEW_HEAD]], 's', packed(s), 'p', blob(row[NEW_PAYLOAD]))
             if row[NEW_OPTIONS] then
                 call('HSET', jobs .. id, 'o', blob(row[NEW_OPTIONS]))
@@ -59,7 +60,11 @@ local function store(new, kept)
             arrivals[#arrivals + 1] = seq + i
             arrivals[#arrivals + 1] = id
             count(head, s[STATE], 1)
-            enter(head, s, id)
+            if s[STATE] == 'dead' then
+                call('ZADD', base .. 'dead:' .. head[QUEUE], s[FINISHED] or now, member(s, id))
+            else
+                enter(head, s, id)
+            end
         end
     end
     bulk('ZADD', base .. 'arrival', arrivals)
