@@ -15,15 +15,16 @@ class Migration(NamedTuple):
     script: str
 
 
-def statements(package: str, file: str = "queries.sql") -> dict[str, str]:
+def statements(package: str, file: str = "queries.sql", **given: str) -> dict[str, str]:
     """The statements of a file by name.
 
-    A block starts with a line `-- name: NAME`; `{OTHER}` inserts another block.
+    A block starts with a line `-- name: NAME`; `{OTHER}` inserts another block, or what is `given`.
     """
     text = (files(package) / file).read_text()
     blocks = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     found = dict(zip(blocks[::2], (block.strip().rstrip(";") for block in blocks[1::2]), strict=True))
-    return {name: re.sub(r"\{(\w+)\}", lambda m: found[m[1]], block) for name, block in found.items()}
+    words = found | given
+    return {name: re.sub(r"\{(\w+)\}", lambda m: words[m[1]], block) for name, block in found.items()}
 
 
 def migrations(package: str) -> list[Migration]:

@@ -1,0 +1,196 @@
+"""The PostgreSQL broker: one schema of a database, any number of machines.
+
+An operation yields the steps of `steps.py`, each a statement of `queries.sql`; what writes is a function of
+`migrations/`. `database.py` performs them, `own.py` in a caller's transaction, `schema.py` reads rows as
+records, `inspector.py` has the operations for people, `wake.py` wakes who waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import msgspec
+
+from backburner import lifecycle
+from backburner.brokers.base import (
+    Beat,
+    Bound,
+    Capability,
+    Claim,
+    Directives,
+    Exchange,
+    Operation,
+    Pruned,
+    Staged,
+    Waiter,
+)
+from backburner.brokers.postgres import own, schema
+from backburner.brokers.postgres.address import parsed
+from backburner.brokers.postgres.database import Database
+from backburner.brokers.postgres.inspector import PostgresInspector
+from backburner.brokers.postgres.rows import new_rows, settlement_rows
+from backburner.brokers.postgres.steps import Do
+from backburner.brokers.postgres.wake import Wakes
+from backburner.errors import QueueFull
+from backburner.job import JobRecord
+from backburner.lifecycle import Settlement
+
+T = TypeVar("T")
+
+
+class PostgresBroker(PostgresInspector):
+    """`postgresql://user:password@host:port/database`, with libpq's parameters and our own: `schema`
+    (backburner), `patience` (seconds, 10), `listen` (a URL past a pooler).
+    """
+
+    capabilities = frozenset(Capability)
+
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
+        self.url = url
+        self.clock = clock
+        address = parsed(url)
+        self._database = Database(address)
+        self._wakes = Wakes(self._database)
+        self._own = own.Own(address)
+
+    # Performing operations ---------------------------------------------------------------------------
+
+    def run(self, operation: Operation[T]) -> T:
+        return self._database.run(operation)
+
+    def arun(self, operation: Operation[T]) -> Awaitable[T]:
+        return self._database.arun(operation)
+
+    def run_on(self, connection: Any, operation: Operation[T]) -> T:
+        return self._own.run_on(connection, operation)
+
+    async def arun_on(self, connection: Any, operation: Operation[T]) -> T:
+        return await self._own.arun_on(connection, operation)
+
+    def now(self) -> float:
+        return self._database.now() if self.clock is None else self.clock()
+
+    def waiter(self, topics: Sequence[str]) -> AbstractContextManager[Waiter]:
+        return self._wakes.listen(topics)
+
+    def close(self) -> None:
+        self._wakes.close()
+        self._database.close()
+
+    def migrate(self) -> list[str]:
+        return self._database.migrate()
+
+    # The life of a job -------------------------------------------------------------------------------
+
+    def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
+        if not jobs:
+            return []
+        given = {"moment": self._moment(), "jobs": msgspec.json.encode(new_rows(jobs)).decode()}
+        bounded = [bounds[queue] for queue in {job.queue for job in jobs} if queue in bounds]
+        if bounded:
+            given["bounds"] = msgspec.json.encode([_bound(bound) for bound in bounded]).decode()
+            answers = yield Do("enqueue_bounded", given)
+        else:
+            answers = yield Do("enqueue", given)
+        moment = answers[0][1]
+        if answers[0][0] == -1:
+            raise _full(msgspec.json.decode(answers[0][2]), bounds, moment)
+        there = {row[0]: row[3:] for row in answers if row[0] is not None}
+        stored = []
+        for place, job in enumerate(jobs):
+            if place not in there:
+                stored.append(lifecycle.entered(job, moment))
+            elif there[place][0] is None:  # the holder of its key was deleted just now
+                stored += yield from self.enqueue([job], bounds)
+            else:
+                stored.append(schema.record(there[place]))
+        return stored
+
+    def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
+        ended, others, twice = settlement_rows(settlements)
+        given = {
+            "moment": self._moment(),
+            "ended": ended,
+            "others": others,
+            "worker": claim and claim.worker,
+            "queues": claim and [*claim.queues],
+            "limit": claim and claim.limit,
+            "exclude": [*claim.exclude] if claim and claim.exclude else None,
+        }
+        rows = yield Do("exchange", given, again=False)
+        refused = twice | {row[22] for row in rows if row[0] is None}
+        if not refused:
+            return Exchange([*map(schema.record, rows)], [])
+        jobs = [schema.record(row) for row in rows if row[0] is not None]
+        return Exchange(jobs, [each.job.id for n, each in enumerate(settlements) if n in refused])
+
+    def held(self, worker: str) -> Operation[list[JobRecord]]:
+        return [schema.record(row) for row in (yield Do("held", {"worker": worker}))]
+
+    def complete(self, settlement: Settlement) -> Operation[None]:
+        ended, others, _ = settlement_rows([settlement])
+        yield Do("complete", {"moment": self._moment(), "ended": ended, "others": others}, again=False)
+
+    def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
+        rows = [{**_timing(beat), "beat": msgspec.json.encode(beat).decode()} for beat in beats]
+        given = {"moment": self._moment(), "beats": msgspec.json.encode(rows).decode()}
+        cancel: dict[str, str] = {}
+        lost: list[str] = []
+        for kind, name, reason, now in (yield Do("heartbeat", given)):
+            if kind == "now":
+                if self.clock is None:
+                    self._database.saw(now)
+            elif kind == "lost":
+                lost.append(name)
+            else:
+                cancel[name] = reason
+        return Directives(cancel, lost)
+
+    def stage(self, limit: int) -> Operation[Staged]:
+        [row] = yield Do("stage", {"moment": self._moment(), "limit": limit})
+        return Staged(*row)
+
+    def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
+        which = None if workers is None else [*workers]
+        rows = yield Do("orphans", {"moment": self._moment(), "limit": limit, "workers": which})
+        return [schema.record(row) for row in rows]
+
+    def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
+        moment = self._moment()
+        # Apart from the rest: it waits for locks, and nobody shall wait for its own meanwhile.
+        [(deleted,)] = yield Do("prune_slot", {"moment": moment})
+        rows = yield Do("prune", {"moment": moment, "limit": limit, "max_dead": max_dead})
+        trimmed = {queue: count for queue, _, count in rows[1:] if count}
+        return Pruned(deleted + rows[0][2], trimmed, {queue: dead for queue, dead, _ in rows[1:]})
+
+    def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
+        given = {
+            "id": job.id,
+            "token": job.token,
+            "progress": None if progress is None else progress.decode(),
+            "checkpoint": None if checkpoint is None else checkpoint.decode(),
+        }
+        return bool((yield Do("note", given)))
+
+
+def _timing(beat: Beat) -> dict[str, Any]:
+    return {"worker": beat.worker, "lease": beat.lease, "new": beat.new}
+
+
+def _bound(bound: Bound) -> dict[str, Any]:
+    return {
+        "queue": bound.queue,
+        "max_length": bound.max_length,
+        "drops": bound.on_full == "drop_oldest",
+        "keep": bound.keep,
+    }
+
+
+def _full(note: tuple[str, int, int, int], bounds: Mapping[str, Bound], now: float) -> QueueFull:
+    queue, held, excess, drained = note
+    window = 5
+    rate = drained / (window * 60 + now % 60)
+    retry_after = min(max(excess / rate, 1.0), 300.0) if rate else 30.0
+    return QueueFull(queue, held, bounds[queue].max_length, retry_after)

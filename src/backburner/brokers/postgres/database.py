@@ -1,0 +1,230 @@
+"""The server as one process uses it: a few connections for all of its threads.
+
+1. A step is one statement, atomic by itself. It is performed on an idle connection, or a new one, and the
+   connection is given back at once. `run` does that on the calling thread, `arun` on threads of this object.
+2. A step that failed is sent again with growing pauses until `patience` has passed, if that is harmless:
+   nothing was sent yet, or the server said that it did nothing, or doing it twice changes nothing.
+3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). Then nobody
+   knows what the connection will bring next: it is closed. So it is when it broke, or did not answer in time.
+4. After a fork the child forgets all of it and closes nothing: the sessions are its parent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import psycopg
+
+from backburner.brokers.base import Operation
+from backburner.brokers.postgres import schema
+from backburner.brokers.postgres.address import Address
+from backburner.brokers.postgres.errors import CONFLICTS, sqlstate, translation
+from backburner.brokers.postgres.session import ANSWER, LONG_ANSWER, Session, connect
+from backburner.brokers.postgres.steps import Do
+from backburner.brokers.sql import statements
+from backburner.errors import BackburnerError, BrokerUnavailable
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+CONNECTIONS = 10
+THREADS = 8
+_LOOKUPS = {"find", "queues_counts", "tasks", "get", "history"}
+_WAITED_LONG = {"55P03", "57014"}
+"""Lock and statement timeouts: who waited that long need not be sent into the same line again."""
+
+
+class Lost(Exception):
+    """A step failed; `safe` says that sending it again does no harm."""
+
+    def __init__(self, error: BackburnerError, *, safe: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.safe = safe
+
+
+class Database:
+    """The database at `address`."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        found = statements(schema.PACKAGE, schema=f'"{address.schema}"', later="false")
+        self._sql = {name: text.encode() for name, text in found.items()}
+        self._checked = False
+        self._clock: tuple[float, float] | None = None
+        self._begin()
+        _databases.add(self)
+
+    def _begin(self) -> None:
+        self._idle: deque[Session] = deque()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(CONNECTIONS):
+            self._room.put(None)
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    # Performing operations ---------------------------------------------------------------------------
+
+    def run(self, operation: Operation[T]) -> T:
+        try:
+            reply: list[Row] | None = None
+            while True:
+                reply = self._perform(operation.send(reply))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            operation.close()
+
+    def arun(self, operation: Operation[T]) -> Awaitable[T]:
+        # Shielded: what has begun is completed, whether or not anybody still waits for it.
+        return asyncio.shield(asyncio.wrap_future(self.submit(lambda: self.run(operation))))
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Do it on a thread of this object."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="backburner-postgres")
+            return self._threads.submit(work)
+
+    def close(self) -> None:
+        with self._lock:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+        while self._idle:
+            self._idle.pop().close()
+
+    # The clock ---------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The server's clock as last seen, and the time since: a local clock that is set changes nothing."""
+        if self._clock is None:
+            return time.time()
+        seen, at = self._clock
+        return seen + time.monotonic() - at
+
+    def saw(self, now: float) -> None:
+        """The server's clock says `now`."""
+        self._clock = now, time.monotonic()
+
+    # One step ----------------------------------------------------------------------------------------
+
+    def _perform(self, step: Do) -> list[Row]:
+        end = time.monotonic() + self.address.patience
+        pause = 0.02
+        while True:
+            try:
+                return self._once(step, end)
+            except Lost as lost:
+                if not lost.safe or time.monotonic() + pause > end:
+                    raise lost.error from lost.__cause__
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, 1.0)
+
+    def _once(self, step: Do, end: float) -> list[Row]:
+        try:
+            self._room.get(timeout=max(end - time.monotonic(), ANSWER))
+        except Empty:
+            raise BrokerUnavailable(
+                f"all {CONNECTIONS} connections of this process have been busy for {ANSWER:g} s: the server at "
+                f"{self.address.place} is too slow, or too many threads ask at once"
+            ) from None
+        try:
+            session = self._session()
+            seconds = LONG_ANSWER if step.name in _LOOKUPS else ANSWER
+            try:
+                rows = session.ask(self._sql[step.name], step.parameters, seconds)
+            except psycopg.Error as error:
+                raise self._lost(error, again=step.again) from error
+            finally:
+                self._give_back(session)
+            return rows
+        finally:
+            self._room.put(None)
+
+    def _give_back(self, session: Session) -> None:
+        if session.usable:
+            self._idle.append(session)
+        else:
+            session.close()
+
+    def _lost(self, error: psycopg.Error, *, again: bool) -> Lost:
+        found, code = translation(error, self.address.place), sqlstate(error)
+        if code in _WAITED_LONG or not isinstance(found, BrokerUnavailable):
+            return Lost(found, safe=False)
+        undone = code is not None and not code.startswith("57P")
+        return Lost(found, safe=again or undone or code in CONFLICTS)
+
+    # Connections -------------------------------------------------------------------------------------
+
+    def _session(self) -> Session:
+        while self._idle:
+            session = self._idle.pop()
+            if session.usable:
+                return session
+            session.close()
+        try:
+            session = connect(self.address.conninfo, ANSWER)
+            try:
+                self._greet(session)
+            except BaseException:
+                session.close()
+                raise
+        except psycopg.Error as error:
+            found = translation(error, self.address.place)
+            raise Lost(found, safe=isinstance(found, BrokerUnavailable)) from error
+        return session
+
+    def _greet(self, session: Session) -> None:
+        [(now,)] = session.ask(b"SELECT extract(epoch FROM clock_timestamp())::float8", {}, ANSWER)
+        self.saw(now)
+        if not self._checked:
+            schema.check_server(session)
+            session.deadline = time.monotonic() + LONG_ANSWER
+            schema.check(session, self.address.schema)
+            self._checked = True
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; the names of the migrations applied."""
+        return self.alone(lambda session: schema.migrate(session, self.address.schema))
+
+    def alone(self, work: Callable[[Session], T]) -> T:
+        """Do something on a connection of its own, once."""
+        try:
+            session = connect(self.address.conninfo, LONG_ANSWER)
+            try:
+                schema.check_server(session)
+                return work(session)
+            finally:
+                session.close()
+        except psycopg.Error as error:
+            raise translation(error, self.address.place) from error
+
+    # Forks -------------------------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        _of_the_parent.extend(self._idle)
+        self._begin()
+
+
+# Every database of this process, for the hook after a fork; and, in a child, what belongs to its parent.
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_of_the_parent: list[Session] = []
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

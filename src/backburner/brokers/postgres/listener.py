@@ -1,0 +1,180 @@
+"""The one connection of a process that listens, on a thread of its own.
+
+1. It is opened with the first waiter and closed with the broker. It listens on the channel of this process, on which
+   waiters are called by their numbers, and on that of the app, on which topics are named.
+2. Another session sends it a message first. If that does not arrive there is a pooler in between that gives each
+   statement another session (PgBouncer in transaction mode): nothing is ever heard, and waiters poll. That is said once.
+3. A connection that broke is opened again with growing pauses. When it hears again every waiter is called once:
+   something may have been missed. So it is when the first one took longer than the first waiter was made to wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import threading
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from backburner.brokers.postgres import schema
+from backburner.brokers.postgres.database import Database
+from backburner.brokers.postgres.session import ANSWER, Session, connect
+from backburner.brokers.postgres.steps import Do, once
+from backburner.errors import BackburnerError
+
+if TYPE_CHECKING:
+    from backburner.brokers.postgres.wake import NotifyWaiter
+
+logger = logging.getLogger("backburner")
+PROBE = 1.0
+"""Seconds that the first message may take."""
+DEAF = 60.0
+"""Seconds until it is tried again where a pooler swallowed it."""
+
+
+class Listener:
+    """Hears for all waiters of this process, and calls them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._everybody = schema.channel(database.address.schema)
+        self._said = False
+        self._begin()
+        _listeners.add(self)
+
+    def _begin(self) -> None:
+        self.channel = f"{self._everybody}:{os.urandom(4).hex()}"
+        self.hears = False
+        """Until a message has come through, and while the connection is gone, it does not."""
+        self._lock = threading.Lock()
+        self._waiters: dict[int, NotifyWaiter] = {}
+        self._count = 0
+        self._thread: threading.Thread | None = None
+        self._tried = threading.Event()
+        self._stop: tuple[int, int] | None = None
+
+    def add(self, waiter: NotifyWaiter, patience: float) -> int:
+        """The number of a new waiter. Waits so long at most until the listening has begun."""
+        with self._lock:
+            self._count += 1
+            self._waiters[self._count] = waiter
+            if self._thread is None:
+                self._tried.clear()
+                self._stop = os.pipe()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._stop[0],), name="backburner-postgres-listen"
+                )
+                self._thread.start()
+            number = self._count
+        self._tried.wait(patience)
+        return number
+
+    def remove(self, number: int) -> None:
+        self._waiters.pop(number, None)
+
+    def close(self) -> None:
+        with self._lock:
+            thread, self._thread = self._thread, None
+            stop, self._stop = self._stop, None
+        if thread is not None and stop is not None:
+            os.write(stop[1], b"!")
+            thread.join()
+            os.close(stop[0])
+            os.close(stop[1])
+        self.hears = False
+
+    # The thread --------------------------------------------------------------------------------------
+
+    def _run(self, stop: int) -> None:
+        pause = 0.1
+        while True:
+            try:
+                session = connect(self._database.address.listen, ANSWER)
+                try:
+                    if self._begins(session):
+                        pause = 0.1
+                        self._hear(session, stop)
+                    else:
+                        pause = DEAF
+                finally:
+                    self.hears = False
+                    session.close()
+            except (psycopg.Error, BackburnerError):
+                logger.debug("not listening", exc_info=True)
+            self._tried.set()
+            if select.select([stop], [], [], pause * random.uniform(0.5, 1.0))[0]:
+                return
+            pause = min(pause * 2, 2.0) if pause < DEAF else DEAF
+
+    def _begins(self, session: Session) -> bool:
+        """Whether messages of other sessions arrive."""
+        session.execute(f'LISTEN "{self._everybody}"'.encode())
+        session.execute(f'LISTEN "{self.channel}"'.encode())
+        self._database.run(once(Do("listen_probe", {"channel": self.channel})))
+        end = time.monotonic() + PROBE
+        while not self._messages(session):
+            left = end - time.monotonic()
+            if left <= 0:
+                self._say()
+                return False
+            select.select([session.fileno()], [], [], left)
+        self.hears = True
+        if self._tried.is_set():
+            for waiter in list(self._waiters.values()):
+                waiter.call()
+        self._tried.set()
+        return True
+
+    def _say(self) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning(
+                "no wake-ups from %s: a pooler in transaction mode is in between, so who waits looks every 0.1 s; "
+                "give a direct URL for listening, as in ?listen=postgresql%%3A%%2F%%2F…",
+                self._database.address.place,
+            )
+
+    def _hear(self, session: Session, stop: int) -> None:
+        """Until the connection breaks (an error), or the broker closes."""
+        while stop not in select.select([session.fileno(), stop], [], [])[0]:
+            for channel, word in self._messages(session):
+                if channel == self.channel:
+                    self._call(word)
+                else:
+                    self._announce(word)
+
+    def _messages(self, session: Session) -> list[tuple[str, str]]:
+        session.pgconn.consume_input()
+        found = []
+        while message := session.pgconn.notifies():
+            found.append((message.relname.decode(), message.extra.decode()))
+        return found
+
+    def _call(self, number: str) -> None:
+        with suppress(ValueError, KeyError):
+            self._waiters[int(number)].call()
+
+    def _announce(self, topic: str) -> None:
+        for waiter in list(self._waiters.values()):
+            if topic in waiter.topics or not topic:
+                waiter.call()
+
+    def after_fork(self) -> None:
+        self._begin()
+
+
+_listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for listener in list(_listeners):
+        listener.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,68 @@
+"""One connection to the server, which never waits for ever."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.waiting import Ready
+
+ANSWER = 20.0
+"""Seconds that a statement may take. Those of the hot path wait 8 s for a lock at most."""
+LONG_ANSWER = 120.0
+"""Seconds for a lookup, which may count millions of jobs."""
+
+
+class Session(psycopg.Connection[tuple[Any, ...]]):
+    """psycopg's connection with a deadline: a frozen server keeps its connections open and says nothing."""
+
+    deadline = 0.0
+
+    def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
+        poll = select.poll()
+        file = self.fileno()
+        try:
+            wanted = next(gen)
+            while True:
+                poll.register(file, _EVENTS[wanted])
+                left = self.deadline - time.monotonic()
+                events = poll.poll(left * 1000) if left > 0 else []
+                if not events:
+                    gen.close()
+                    raise psycopg.OperationalError("the server did not answer in time")
+                event = events[0][1]
+                ready = (Ready.R if event & ~select.POLLOUT else 0) | (
+                    Ready.W if event & select.POLLOUT else 0
+                )
+                wanted = gen.send(ready)
+        except StopIteration as stop:
+            return stop.value
+
+    def ask(self, statement: bytes, parameters: Mapping[str, Any], seconds: float) -> list[tuple[Any, ...]]:
+        """The rows of one statement."""
+        self.deadline = time.monotonic() + seconds
+        with self.cursor() as cursor:
+            cursor.execute(statement, parameters, prepare=False)
+            return cursor.fetchall()
+
+    @property
+    def usable(self) -> bool:
+        """Idle, with nothing from the server: that would be the news that it has closed the session."""
+        if self.closed or self.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            return False
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+
+_EVENTS = {1: select.POLLIN, 2: select.POLLOUT, 3: select.POLLIN | select.POLLOUT}
+
+
+def connect(conninfo: Mapping[str, Any], seconds: float) -> Session:
+    """Open a session: autocommit, and no prepared statement that a pooler could lose."""
+    session = Session.connect(**conninfo, autocommit=True, prepare_threshold=None, client_encoding="utf8")
+    session.deadline = time.monotonic() + seconds
+    return session
