@@ -9,18 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
-from redis.connection import Connection, SSLConnection
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import RedisError
 
 from backburner.brokers import redacted
+from backburner.brokers.redis.link import Link
 from backburner.errors import ConfigError
 
-SCHEMES = ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "redis+cluster")
 HANDSHAKE = 5.0
 """Seconds that a connection may take to open, and a server to answer, at most."""
 
@@ -41,7 +41,10 @@ _TLS: dict[str, tuple[Callable[[str], Any], str]] = {
     "ssl_ca_certs": (str, "a file of the certificates to trust"),
     "ssl_certfile": (str, "a file with this client's certificate"),
     "ssl_keyfile": (str, "a file with this client's key"),
-    "ssl_cert_reqs": ({name: name for name in ("required", "optional", "none")}.__getitem__, "required or none"),
+    "ssl_cert_reqs": (
+        {name: name for name in ("required", "optional", "none")}.__getitem__,
+        "required or none",
+    ),
     "ssl_check_hostname": (_flag, "true or false"),
 }
 _PARAMETERS: dict[str, tuple[Callable[[str], Any], str]] = {
@@ -67,7 +70,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     tls: bool = False
     tls_options: dict[str, Any] = {}
-    sentinel_options: dict[str, Any] = {}
+    sentinel_user: dict[str, Any] = {}
     prefix: str = "backburner"
     patience: float = 10.0
 
@@ -76,32 +79,20 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         """The URL for messages."""
         return redacted(self.url).partition("?")[0]
 
-    def connect(self, host: str, port: int, **options: Any) -> Connection:
-        """A connection to that server, opened. Raises the errors of redis-py."""
-        base = {"db": self.database, "username": self.username, "password": self.password}
-        return self._connect(host, port, **{**base, **options})
-
-    def _connect(self, host: str, port: int, **options: Any) -> Connection:
+    def connect(self, host: str, port: int, **options: Any) -> Link:
+        """A connection to that server. Raises the errors of redis-py."""
+        user = {"db": self.database, "username": self.username, "password": self.password}
         timeout = min(self.patience, HANDSHAKE)
-        kind = SSLConnection if self.tls else Connection
-        connection = kind(
-            host=host,
-            port=port,
-            protocol=2,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            socket_keepalive=True,
+        return Link(
+            host,
+            port,
+            tls=self.tls,
+            timeout=timeout,
             **(self.tls_options if self.tls else {}),
-            **options,
+            **(options or user),
         )
-        try:
-            connection.connect()
-        except BaseException:
-            connection.disconnect()
-            raise
-        return connection
 
-    def primary(self) -> Connection:
+    def primary(self) -> Link:
         """A connection to the server that takes writes now."""
         if self.kind == "sentinel":
             return self.connect(*self._ask(self._sentinel_says))
@@ -120,12 +111,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         raise errors[-1]
 
     def _sentinel_says(self, host: str, port: int) -> tuple[str, int]:
-        found = self._one_answer(
-            self._connect(host, port, **self.sentinel_options),
-            "SENTINEL",
-            "GET-MASTER-ADDR-BY-NAME",
-            self.service,
-        )
+        with closing(self.connect(host, port, **self.sentinel_user)) as link:
+            found = link.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
         if found is None:
             raise ConfigError(
                 f"the Sentinel {host}:{port} knows no service {self.service!r}: write the name that its "
@@ -134,23 +121,12 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return found[0].decode(), int(found[1])
 
     def _node_says(self, host: str, port: int) -> tuple[str, int]:
-        connection = self.connect(host, port)
-        slot = self._one_answer(connection, "CLUSTER", "KEYSLOT", self.key, close=False)
-        for first, last, primary, *_ in self._one_answer(connection, "CLUSTER", "SLOTS"):
-            if first <= slot <= last:
-                return (primary[0] or b"").decode() or host, primary[1]
+        with closing(self.connect(host, port)) as link:
+            slot = link.ask("CLUSTER", "KEYSLOT", self.key)
+            for first, last, primary, *_ in link.ask("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return (primary[0] or b"").decode() or host, primary[1]
         raise Lost(f"no node of the Cluster has slot {slot}")
-
-    def _one_answer(self, connection: Connection, *command: Any, close: bool = True) -> Any:
-        try:
-            connection.send_command(*command)
-            answer = connection.read_response()
-        except BaseException:
-            connection.disconnect()
-            raise
-        if close:
-            connection.disconnect()
-        return answer
 
     @property
     def key(self) -> str:
@@ -180,16 +156,14 @@ def read(url: str) -> Address:
         password=unquote(password) if colon else None,
         tls=parts.scheme in ("rediss", "valkeys") or given.get("tls", False),
         tls_options={key: value for key, value in given.items() if key in _TLS},
-        sentinel_options=sentinel,
+        sentinel_user=sentinel,
         prefix=prefix,
         patience=given.get("patience", 10.0),
     )
 
 
 def _parameters(query: str, kind: str) -> dict[str, Any]:
-    known = {
-        name: what for name, what in _PARAMETERS.items() if kind == "sentinel" or "sentinel" not in name
-    }
+    known = {name: what for name, what in _PARAMETERS.items() if kind == "sentinel" or "sentinel" not in name}
     found = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in known:
@@ -218,9 +192,15 @@ def _path(url: str, path: str, kind: str) -> tuple[str, int]:
     parts = [unquote(part) for part in path.split("/") if part]
     service = parts.pop(0) if kind == "sentinel" and parts else ""
     if kind == "sentinel" and not service:
-        raise ConfigError(f"{redacted(url)} names no service: write redis+sentinel://HOST:PORT,HOST:PORT/SERVICE")
+        raise ConfigError(
+            f"{redacted(url)} names no service: write redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
+        )
     number = parts.pop(0) if parts else "0"
     if parts or not number.isdigit() or (kind == "cluster" and number != "0"):
-        what = "a Cluster has only database 0" if kind == "cluster" else "write the number of a database, as in /0"
+        what = (
+            "a Cluster has only database 0"
+            if kind == "cluster"
+            else "write the number of a database, as in /0"
+        )
         raise ConfigError(f"{redacted(url)}: {path!r} is no database: {what}")
     return service, int(number)

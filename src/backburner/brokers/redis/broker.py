@@ -95,10 +95,8 @@ class RedisBroker(RedisInspector):
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
         blobs: list[bytes] = []
         groups, rows = settlement_rows(settlements, blobs)
-        wanted = (
-            () if claim is None else (claim.worker, claim.queues, claim.limit, claim.exclude)
-        )
-        lost, claimed = yield Do("exchange", (groups, rows, *wanted), blobs, again=claim is None)
+        wanted = () if claim is None else (claim.worker, claim.queues, claim.limit, claim.exclude)
+        lost, claimed = yield Do("exchange", (groups, rows, *wanted), blobs, again=False)
         return Exchange([*map(record, claimed)], [settlements[number - 1].job.id for number in lost])
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:

@@ -25,17 +25,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from redis.connection import Connection
 from redis.exceptions import NoScriptError, RedisError
 
 from backburner.brokers.base import Operation
 from backburner.brokers.redis import server
 from backburner.brokers.redis.address import Address
 from backburner.brokers.redis.errors import code, passing, translation
+from backburner.brokers.redis.link import Link
 from backburner.brokers.redis.schema import encode
 from backburner.brokers.redis.scripts import Script, script
 from backburner.brokers.redis.steps import Do
-from backburner.errors import BackburnerError
 
 T = TypeVar("T")
 IDLE = 10
@@ -50,7 +49,7 @@ class Driver:
         self._clock = clock
         self._key = address.key.encode()
         self._scripts: dict[str, Script] = {}
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[Link] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._offset: float | None = None
@@ -102,81 +101,81 @@ class Driver:
             known = self._scripts[step.name] = script(step.name)
         now = b"" if self._clock is None else repr(self._clock()).encode()
         arguments = (1, self._key, now, encode(step.given), *step.blobs)
-        end: float | None = None
+        end = time.monotonic() + self.address.patience
         pause = 0.02
         while True:
             sent = False
             try:
-                connection = self._take()
+                link = self._take(sure=not step.again)
                 sent = True
-                return self._ask(connection, known, arguments)
-            except (RedisError, OSError, BackburnerError) as error:
+                return self._ask(link, known, arguments)
+            except (RedisError, OSError) as error:
                 if code(error) == "LOST":
                     self._forget_idle()
-                moment = time.monotonic()
-                end = end or moment + self.address.patience
-                given_up = moment + pause > end or (sent and not step.again)
-                if given_up or not passing(error):
+                late = time.monotonic() + pause > end or (sent and not step.again)
+                if late or not passing(error, self.address.kind):
                     raise translation(error, self.address.shown) from error
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, 1.0)
 
-    def _ask(self, connection: Connection, known: Script, arguments: tuple[Any, ...]) -> Any:
+    def _ask(self, link: Link, known: Script, arguments: tuple[Any, ...]) -> Any:
         try:
             try:
-                connection.send_command("EVALSHA", known.sha, *arguments, check_health=False)
-                reply = connection.read_response()
+                reply = link.ask("EVALSHA", known.sha, *arguments)
             except NoScriptError:  # the server was started again, or another took its place
-                connection.send_command("EVAL", known.text, *arguments, check_health=False)
-                reply = connection.read_response()
+                reply = link.ask("EVAL", known.text, *arguments)
         except RedisError as error:
             if code(error) in _ANSWERED:
-                self._give_back(connection)
+                self._give_back(link)
             else:
-                connection.disconnect()
+                link.close()
             raise
         except BaseException:
-            connection.disconnect()
+            link.close()
             raise
-        self._give_back(connection)
+        self._give_back(link)
         return reply
 
     # Connections -------------------------------------------------------------------------------------
 
-    def _take(self) -> Connection:
+    def _take(self, *, sure: bool) -> Link:
+        """A connection; a sure one was not closed by the server while it was idle."""
         try:
-            return self._idle.pop()
+            link = self._idle.pop()
+            while sure and not link.is_quiet():
+                link.close()
+                link = self._idle.pop()
         except IndexError:
             return self.open()
+        return link
 
-    def _give_back(self, connection: Connection) -> None:
+    def _give_back(self, link: Link) -> None:
         if len(self._idle) < IDLE:
-            self._idle.append(connection)
+            self._idle.append(link)
         else:
-            connection.disconnect()
+            link.close()
 
     def _forget_idle(self) -> None:
         """Close what is idle: where one connection was lost the others mostly are, too."""
         while self._idle:
             try:
-                self._idle.pop().disconnect()
+                self._idle.pop().close()
             except IndexError:
                 return
 
-    def open(self) -> Connection:
+    def open(self) -> Link:
         """A new connection to the primary; the first one looks at the server, too."""
-        connection = self.address.primary()
+        link = self.address.primary()
         try:
             if not self._looked:
-                server.check(connection, self.address.shown)
+                server.check(link, self.address.shown)
                 self._looked = True
-            connection.send_command("TIME", check_health=False)
-            seconds, microseconds = connection.read_response()
+            seconds, microseconds = link.ask("TIME")
             self.saw(int(seconds) + int(microseconds) / 1e6)
         except BaseException:
-            connection.disconnect()
+            link.close()
             raise
-        return connection
+        return link
 
     def after_fork(self) -> None:
         self._idle = deque()

@@ -81,9 +81,12 @@ def code(error: Exception) -> str:
     return text.partition(" ")[0]
 
 
-def passing(error: Exception) -> bool:
-    """Whether the same request may soon succeed."""
-    return (found := code(error)) == "LOST" or found in _PASSING
+def passing(error: Exception, kind: str) -> bool:
+    """Whether the same request to this kind of address may soon succeed."""
+    found = code(error)
+    if found in ("MOVED", "ASK") and kind != "cluster":
+        return False
+    return found == "LOST" or found in _PASSING
 
 
 def translation(error: Exception, url: str) -> BackburnerError:

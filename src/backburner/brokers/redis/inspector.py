@@ -70,11 +70,7 @@ class RedisInspector(Broker):
         while len(found) < which.limit:
             given = (*fixed, at, SLICE, min(SLICE, which.limit - len(found)))
             next_at, rows = yield Do("find", given)
-            found += [
-                job
-                for job in map(record, rows)
-                if which.tag is None or which.tag in job.options.tags
-            ]
+            found += [job for job in map(record, rows) if which.tag is None or which.tag in job.options.tags]
             if next_at is None:
                 break
             at = float(next_at)

@@ -95,15 +95,11 @@ def new_jobs(jobs: Sequence[JobRecord], blobs: list[bytes]) -> tuple[list[Any], 
         if job.options is not NO_OPTIONS:
             blobs.append(_json(job.options))
             options = len(blobs)
-        rows.append(
-            (job.id, head, payload, options, job.run_at, job.delay, job.expires_at, job.expires_in)
-        )
+        rows.append((job.id, head, payload, options, job.run_at, job.delay, job.expires_at, job.expires_in))
     return [*heads], rows
 
 
-def settlement_rows(
-    settlements: Iterable[Settlement], blobs: list[bytes]
-) -> tuple[list[Any], list[Any]]:
+def settlement_rows(settlements: Iterable[Settlement], blobs: list[bytes]) -> tuple[list[Any], list[Any]]:
     """The groups and the rows of `settle.lua`; results and lines of history go to `blobs`."""
     groups: dict[tuple[Any, ...], int] = {}
     rows: list[tuple[Any, ...]] = []
@@ -112,7 +108,16 @@ def settlement_rows(
         if each.result is not None:
             blobs.append(each.result)
             result = len(blobs)
-        key = (job.worker, job.queue, job.task, job.priority, each.verb, each.state, each.keep, each.now // 60)
+        key = (
+            job.worker,
+            job.queue,
+            job.task,
+            job.priority,
+            each.verb,
+            each.state,
+            each.keep,
+            each.now // 60,
+        )
         group = groups.setdefault(key, len(groups) + 1)
         row: tuple[Any, ...] = (group, job.id, job.token, each.now, result)
         if each.state is not State.SUCCEEDED or each.follow_ups:
@@ -140,7 +145,16 @@ def lives(
     return [
         (
             (
-                *(job.state, 0, job.created_at, job.run_at, job.expires_at, job.attempt, job.token, job.crashes),
+                *(
+                    job.state,
+                    0,
+                    job.created_at,
+                    job.run_at,
+                    job.expires_at,
+                    job.attempt,
+                    job.token,
+                    job.crashes,
+                ),
                 *(job.worker, job.started_at, job.finished_at, None, job.cancel_requested, job.reason),
             ),
             number(job.progress),

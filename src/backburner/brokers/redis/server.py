@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from redis.connection import Connection
 from redis.exceptions import RedisError
 
+from backburner.brokers.redis.link import Link
 from backburner.errors import BrokerError
 
 OLDEST = (6, 2)
@@ -32,9 +32,9 @@ class Server(NamedTuple):
         return f"{self.product} {'.'.join(map(str, self.version))}"
 
 
-def check(connection: Connection, url: str) -> None:
+def check(link: Link, url: str) -> None:
     """Refuse a server that is too old; warn of one that may lose jobs. Raises `BrokerError`."""
-    found = look(connection)
+    found = look(link)
     refuse_old(found.product, found.version, url)
     for risk in risks(found):
         log.warning("%s: %s", url, risk)
@@ -49,21 +49,17 @@ def refuse_old(product: str, version: tuple[int, ...], url: str) -> None:
         )
 
 
-def look(connection: Connection) -> Server:
+def look(link: Link) -> Server:
     """Ask the server about itself. Raises the errors of redis-py."""
-    connection.send_command("INFO")
-    info = _fields(connection.read_response())
+    info = _fields(link.ask("INFO"))
     valkey = "valkey_version" in info
     number = info.get("valkey_version") or info.get("redis_version", "0")
-    saves = info.get("aof_enabled") == "1" or None
-    if not saves:
-        saves = _saves(connection)
     return Server(
         product="Valkey" if valkey else "Redis",
         version=tuple(int(part) for part in number.split(".") if part.isdigit()),
         role=info.get("role", "master"),
         policy=info.get("maxmemory_policy", "noeviction"),
-        persistent=saves,
+        persistent=info.get("aof_enabled") == "1" or _saves(link),
         info=info,
     )
 
@@ -82,11 +78,10 @@ def risks(found: Server) -> Iterator[str]:
         )
 
 
-def _saves(connection: Connection) -> bool | None:
+def _saves(link: Link) -> bool | None:
     """Whether snapshots are made; None where CONFIG is forbidden, as in many managed services."""
-    connection.send_command("CONFIG", "GET", "save")
     try:
-        answer: list[Any] = connection.read_response()
+        answer: list[Any] = link.ask("CONFIG", "GET", "save")
     except RedisError:
         return None
     return bool(answer[1]) if len(answer) == 2 else None

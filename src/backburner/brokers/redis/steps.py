@@ -14,4 +14,4 @@ class Do(NamedTuple):
     blobs: Sequence[bytes] = ()
     """Bytes that travel as they are; `given` names them by their numbers, from 1 on."""
     again: bool = True
-    """Whether it may be sent again when its answer was lost."""
+    """Whether it may be sent again when its answer was lost: the second one would say the same."""

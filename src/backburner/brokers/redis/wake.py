@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 
-from redis.connection import Connection
 from redis.exceptions import RedisError
 
 from backburner.brokers.redis.driver import Driver
+from backburner.brokers.redis.link import Link
 from backburner.brokers.redis.steps import Do
 from backburner.errors import BackburnerError
 
@@ -129,17 +129,17 @@ class Wakes:
         pause = 0.1
         while not self._closing:
             began = time.monotonic()
-            connection: Connection | None = None
+            link: Link | None = None
             try:
-                connection = self._driver.open()
-                self._subscribe(connection)
-                self._listen(connection, bell)
+                link = self._driver.open()
+                self._subscribe(link)
+                self._listen(link, bell)
             except (RedisError, OSError, BackburnerError) as error:
                 log.debug("wake-ups are not heard: %s", error)
             finally:
                 self.listening, self._missed = False, True
-                if connection is not None:
-                    connection.disconnect()
+                if link is not None:
+                    link.close()
             pause = 0.1 if time.monotonic() - began > 5 else min(2 * pause, 2.0)
             self._rest(bell, pause * random.uniform(0.5, 1.0))
 
@@ -149,9 +149,8 @@ class Wakes:
             select.select([bell], [], [], left)
             _drain(bell)
 
-    def _subscribe(self, connection: Connection) -> None:
-        connection.send_command("SUBSCRIBE", f"{self._driver.address.key}:wake:{self._process}")
-        connection.read_response()
+    def _subscribe(self, link: Link) -> None:
+        link.ask("SUBSCRIBE", f"{self._driver.address.key}:wake:{self._process}")
         self._begin.update(self._waiters)
         self._register()
         self.listening = True
@@ -160,24 +159,23 @@ class Wakes:
             for waiter in list(self._waiters.values()):
                 waiter.wake()
 
-    def _listen(self, connection: Connection, bell: socket.socket) -> None:
-        link = connection._sock  # noqa: SLF001 - redis-py has no other way to wait for two things
+    def _listen(self, link: Link, bell: socket.socket) -> None:
         renew_at = time.monotonic() + RENEWAL
         answered = True
         while not self._closing:
             timeout = max(0.0, renew_at - time.monotonic())
-            ready = select.select([link, bell], [], [], timeout)[0]
+            ready = select.select([link.socket, bell], [], [], timeout)[0]
             if bell in ready:
                 _drain(bell)
-            if link in ready:
+            if link.socket in ready:
                 answered = True
-                while connection.can_read(timeout=0):
-                    self._hear(connection.read_response())
+                while link.has_more():
+                    self._hear(link.read())
             if time.monotonic() >= renew_at:
                 if not answered:
                     raise TimeoutError("the server said nothing when it was asked")
                 answered = False
-                connection.send_command("PING", check_health=False)
+                link.send("PING")
                 self._begin.update(self._waiters)
                 renew_at = time.monotonic() + RENEWAL
             self._register()
