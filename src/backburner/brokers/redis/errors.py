@@ -94,6 +94,8 @@ def translation(error: Exception, url: str) -> BackburnerError:
     if isinstance(error, BackburnerError):
         return error
     found, text = code(error), str(error) or type(error).__name__
+    if found == "LOST" and url.startswith(("rediss:", "valkeys:")) and "time" in text.lower():
+        return BrokerUnavailable(f"{url} does not answer: is it running, and is TLS spoken there? ({text})")
     if found == "LOST":
         return BrokerUnavailable(f"{url} cannot be reached or does not answer: is it running? ({text})")
     if (message := _PASSING.get(found) or _TEMPORARY.get(found)) is not None:
