@@ -110,9 +110,10 @@ class Driver:
                 sent = True
                 return self._ask(link, known, arguments)
             except (RedisError, OSError) as error:
-                if code(error) == "LOST":
+                lost = code(error) == "LOST"  # everything else was refused, and not begun
+                if lost:
                     self._forget_idle()
-                late = time.monotonic() + pause > end or (sent and not step.again)
+                late = time.monotonic() + pause > end or (lost and sent and not step.again)
                 if late or not passing(error, self.address.kind):
                     raise translation(error, self.address.shown) from error
             time.sleep(pause * random.uniform(0.5, 1.0))
