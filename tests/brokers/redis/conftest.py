@@ -75,4 +75,6 @@ def keys(client: Redis, broker: RedisBroker) -> set[str]:
 
 def commands(client: Redis) -> dict[str, int]:
     """How often each command was called, by clients and by scripts."""
-    return {name.removeprefix("cmdstat_"): each["calls"] for name, each in client.info("commandstats").items()}
+    return {
+        name.removeprefix("cmdstat_"): each["calls"] for name, each in client.info("commandstats").items()
+    }

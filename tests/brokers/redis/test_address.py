@@ -16,7 +16,9 @@ def test_a_url_names_host_user_and_database() -> None:
     assert (found.key, found.patience, found.tls) == ("{shop}", 2.5, False)
 
 
-@pytest.mark.parametrize(("scheme", "tls"), [("redis", False), ("rediss", True), ("valkey", False), ("valkeys", True)])
+@pytest.mark.parametrize(
+    ("scheme", "tls"), [("redis", False), ("rediss", True), ("valkey", False), ("valkeys", True)]
+)
 def test_what_is_left_out_is_the_usual(scheme: str, tls: bool) -> None:
     found = address.read(f"{scheme}://localhost")
     assert (found.hosts, found.database, found.key) == ((("localhost", 6379),), 0, "{backburner}")

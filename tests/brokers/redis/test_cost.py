@@ -50,7 +50,11 @@ def test_a_claim_costs_the_same_however_many_wait(tmp_path: object, connect: Con
     def calls(broker: RedisBroker, client: Redis) -> dict[str, int]:
         client.config_resetstat()
         assert len(broker.run(broker.exchange([], claim)).jobs) == 10
-        return {name: count for name, count in commands(client).items() if name not in ("config|resetstat", "info")}
+        return {
+            name: count
+            for name, count in commands(client).items()
+            if name not in ("config|resetstat", "info")
+        }
 
     claim = Claim(worker="w", queues=("default",), limit=10)
     with RedisServer() as server, server.client() as client:

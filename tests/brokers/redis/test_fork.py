@@ -48,10 +48,15 @@ def test_a_child_that_ends_leaves_the_sessions_of_its_parent_alone(
     def sessions() -> set[str]:
         return {each["id"] for each in client.client_list()}
 
+    def add_and_close() -> str:
+        job = add(broker, queue="other")
+        broker.close()
+        return job.id
+
     with broker.waiter(["queue:default"]) as waiter:
         add(broker, queue="other")
         before = sessions()
-        in_child(lambda: (add(broker, queue="other").id, broker.close())[0])
+        in_child(add_and_close)
         assert before <= sessions()
         add(broker)
         assert waiter.wait(30)

@@ -73,7 +73,9 @@ def test_an_exchange_goes_through_when_the_idle_connection_had_been_cut(
     assert [each.id for each in distant.run(distant.exchange([], CLAIM)).jobs] == [job.id]
 
 
-def test_a_network_that_swallows_everything_is_an_error_and_no_hang(proxy: Proxy, distant: RedisBroker) -> None:
+def test_a_network_that_swallows_everything_is_an_error_and_no_hang(
+    proxy: Proxy, distant: RedisBroker
+) -> None:
     proxy.stall()
     with pytest.raises(BrokerUnavailable, match="does not answer"):
         add(distant)
@@ -108,7 +110,9 @@ class Interrupted(Exception):
     """Thrown into a thread, as a time limit is."""
 
 
-def test_a_thread_that_is_interrupted_leaves_no_answer_to_the_next(proxy: Proxy, distant: RedisBroker) -> None:
+def test_a_thread_that_is_interrupted_leaves_no_answer_to_the_next(
+    proxy: Proxy, distant: RedisBroker
+) -> None:
     """The answer to its request would be taken for that to another's."""
     caught = threading.Event()
 

@@ -42,7 +42,9 @@ def test_a_wrong_password_is_said_at_once(tmp_path: Path, connect: Connect) -> N
             assert not isinstance(error, BrokerUnavailable)
             assert "correct them in the URL" in str(error)
             assert "guess" not in str(error)
-        assert "asks for a password" in str(refusal(connect, guarded.url.replace(":secret@", ""), patience=60))
+        assert "asks for a password" in str(
+            refusal(connect, guarded.url.replace(":secret@", ""), patience=60)
+        )
 
 
 def test_a_password_that_nobody_asked_for(redis_server: RedisServer, connect: Connect) -> None:
@@ -108,7 +110,9 @@ def test_a_full_memory_refuses_jobs_and_goes_on_when_there_is_room(tmp_path: Pat
         assert ids(broker) == stored
 
 
-def test_a_read_only_replica_is_told_apart(tmp_path: Path, redis_server: RedisServer, connect: Connect) -> None:
+def test_a_read_only_replica_is_told_apart(
+    tmp_path: Path, redis_server: RedisServer, connect: Connect
+) -> None:
     with RedisServer(tmp_path, "--replicaof", "127.0.0.1", str(redis_server.port)) as replica:
         broker = connect(replica.url, patience=0.3)
         with pytest.raises(BrokerUnavailable, match="read-only replica"):

@@ -42,7 +42,9 @@ def test_one_job_wakes_one_of_those_who_wait(broker: RedisBroker, client: Redis)
     wait_registered(client, broker, "queue:default", 0)
 
 
-def test_as_many_are_woken_as_there_is_work(broker: RedisBroker, connect: Connect, client: Redis, redis_server: RedisServer) -> None:
+def test_as_many_are_woken_as_there_is_work(
+    broker: RedisBroker, connect: Connect, client: Redis, redis_server: RedisServer
+) -> None:
     others = [connect(redis_server.url) for _ in range(3)]
     with ExitStack() as stack:
         waiters = [stack.enter_context(each.waiter(["queue:default"])) for each in others]
@@ -88,7 +90,9 @@ def test_a_wake_up_for_one_that_has_gone_is_passed_on(broker: RedisBroker, clien
         assert woken(stays)
 
 
-def test_a_result_is_pushed_to_all_who_wait_for_it(broker: RedisBroker, connect: Connect, redis_server: RedisServer) -> None:
+def test_a_result_is_pushed_to_all_who_wait_for_it(
+    broker: RedisBroker, connect: Connect, redis_server: RedisServer
+) -> None:
     job = add(broker)
     claimed = take(broker)
     with ExitStack() as stack:
@@ -186,7 +190,13 @@ def test_a_wait_is_short_while_nobody_can_be_heard(tmp_path: Path, connect: Conn
             assert not waiter.wait(0.1)
             server.kill()
             done = threading.Event()
-            thread = threading.Thread(target=lambda: (waiter.wait(None), waiter.wait(None), done.set()))
+
+            def wait_twice() -> None:
+                waiter.wait(None)
+                waiter.wait(None)
+                done.set()
+
+            thread = threading.Thread(target=wait_twice)
             thread.start()
             assert done.wait(20)
             thread.join()

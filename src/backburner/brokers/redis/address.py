@@ -1,8 +1,9 @@
 """What a URL says, and where the primary is that it means.
 
-1. `redis://user:password@host:6379/0`, `rediss://` with TLS, `valkey://` and `valkeys://` for the same of Valkey.
-2. `redis+sentinel://host:26379,host:26379/service/0`: a Sentinel is asked each time that a connection is opened,
-   so that the primary is found again after a failover.
+1. `redis://user:password@host:6379/0`, `rediss://` with TLS, `valkey://` and `valkeys://` for the same of
+   Valkey.
+2. `redis+sentinel://host:26379,host:26379/service/0`: a Sentinel is asked each time that a connection is
+   opened, so that the primary is found again after a failover.
 3. `redis+cluster://host:6379,host:6379`: any node says who has the slot of the app's keys.
 """
 

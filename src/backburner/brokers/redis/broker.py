@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class RedisBroker(RedisInspector):
-    """`redis://HOST:6379/0`, and the other forms of `address.py`; `?prefix=NAME` is what its keys begin with."""
+    """`redis://HOST:6379/0`, or another form of `address.py`; `?prefix=NAME` begins its keys."""
 
     capabilities = frozenset(Capability) - {Capability.TRANSACTIONS}
 

@@ -1,7 +1,7 @@
 """What `backburner doctor` says of a Redis or Valkey. It changes nothing, and trouble is an answer, no error.
 
-1. Does the primary answer, with this user and this database; is it new enough, and no replica? If not, the rest
-   is moot.
+1. Does the primary answer, with this user and this database; is it new enough, and no replica? If not, the
+   rest is moot.
 2. Will it refuse what does not fit into its memory rather than delete jobs, and how much room is left?
 3. Does it write to its disk, how soon, and did that work the last time?
 4. How many clients has it, and how long does an answer take?
@@ -64,7 +64,7 @@ def _primary(found: Server, url: str) -> Iterator[Check]:
     if copies:
         yield Check(
             Level.OK,
-            f"{plural(copies, 'replica follows', 'replicas follow')} it; a failover may lose what they have not got",
+            f"{plural(copies, 'replica follows', 'replicas follow')} it, a little behind",
         )
 
 

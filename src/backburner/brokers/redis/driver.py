@@ -2,14 +2,15 @@
 
 1. A step of an operation is one script. It takes an idle connection, or opens one, and gives it back. The
    calling thread performs `run`; a few threads of the broker's own perform `arun`.
-2. What fails for a reason that passes is sent again on a new connection, with jittered pauses, until `patience`
-   seconds are over. A claim is not, once it was sent: its answer may be lost, and `recover` finds the jobs.
+2. What fails for a reason that passes is sent again on a new connection, with jittered pauses, until
+   `patience` seconds are over. A claim is not, once it was sent: its answer may be lost, and `recover` finds
+   the jobs.
 3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). The connection
    then holds half a request, or an answer that belongs to nobody: it is closed.
 4. The number of idle connections is bounded. The number in use is not: an exception between the count and the
    work would lower such a bound for ever. Each thread uses one at most.
-5. A forked child forgets the connections, and leaves the parent's sessions alone: redis-py closes a connection
-   of another process without a word to the server.
+5. A forked child forgets the connections, and leaves the parent's sessions alone: redis-py closes a
+   connection of another process without a word to the server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The one place where errors of redis-py become errors of Backburner.
 
-1. What soon passes (a failover, a start, a lost connection) is tried again by the driver, within its patience.
+1. What soon passes (a failover, a start, a lost connection) is tried again by the driver, within its
+   patience.
 2. What passes when somebody has done something (memory, a disk) is `BrokerUnavailable` at once.
 3. What needs another URL, another right or another server is a `BrokerError`.
 """

@@ -125,7 +125,7 @@ class RedisInspector(Broker):
         return [found[name] for name in sorted(found)]
 
     def _longest_waiting(self, queue: str, names: set[str], found: dict[str, TaskInfo]) -> Operation[None]:
-        """Note since when the first job of each of these tasks waits. All of them are near the front, mostly."""
+        """Note since when the first job of each of these tasks waits: mostly they are near the front."""
         for priority in (yield Do("priorities", (queue,))):
             missing, looked = set(names), 0
             while missing:

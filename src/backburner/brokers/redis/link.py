@@ -15,7 +15,7 @@ class Link:
     __slots__ = ("_connection",)
 
     def __init__(self, host: str, port: int, *, tls: bool, timeout: float, **options: Any) -> None:
-        # Without redis-py's own pools and retries: they differ from version to version, and hide what was sent.
+        # Without redis-py's pools and retries: they differ from version to version, and hide what was sent.
         connection: Any = (SSLConnection if tls else Connection)(
             host=host,
             port=port,

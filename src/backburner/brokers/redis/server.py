@@ -44,8 +44,8 @@ def refuse_old(product: str, version: tuple[int, ...], url: str) -> None:
     """Raise `BrokerError` for a version that is too old."""
     if product == "Redis" and version < OLDEST:
         raise BrokerError(
-            f"{url} is Redis {'.'.join(map(str, version))}, and Backburner needs {'.'.join(map(str, OLDEST))} "
-            "or newer, or Valkey: upgrade the server"
+            f"{url} is Redis {'.'.join(map(str, version))}, and Backburner needs "
+            f"{'.'.join(map(str, OLDEST))} or newer, or Valkey: upgrade the server"
         )
 
 
@@ -68,13 +68,13 @@ def risks(found: Server) -> Iterator[str]:
     """What may be lost with these settings, a sentence each."""
     if found.policy != "noeviction":
         yield (
-            f"its maxmemory-policy is {found.policy}: when its memory is full it deletes jobs that wait; set it to "
-            "noeviction, so that enqueue raises an error instead"
+            f"its maxmemory-policy is {found.policy}: when its memory is full it deletes jobs that wait; "
+            "set it to noeviction, so that enqueue raises an error instead"
         )
     if found.persistent is False:
         yield (
-            "it writes nothing to its disk: all jobs are lost when it stops; set appendonly yes (and appendfsync "
-            "always, if not even the last second may be lost)"
+            "it writes nothing to its disk: all jobs are lost when it stops; set appendonly yes (and "
+            "appendfsync always, if not even the last second may be lost)"
         )
 
 

@@ -1,16 +1,16 @@
 """Wake-ups through the server, without polling.
 
-1. Who waits is in a register on the server (`listen.lua`), under its topics and until it says nothing more for
-   `SILENCE` seconds. Whoever makes work takes as many off the register as there is work for, in the same script,
-   and publishes their numbers on the channels of their processes.
-2. A process has one thread that listens on one connection, from its first waiter on. It also keeps the register:
-   what waiters ask for gathers while it is busy, and goes in one script.
-3. A waiter is put on the register when it is made and whenever it waits after it was taken off. The same script
-   looks whether there is work, or whether the job is final: then the waiter is woken at once. So it does not
-   matter whether somebody looks before or after it is on the register.
+1. Who waits is in a register on the server (`listen.lua`), under its topics and until it says nothing more
+   for `SILENCE` seconds. Whoever makes work takes as many off the register as there is work for, in the same
+   script, and publishes their numbers on the channels of their processes.
+2. A process has one thread that listens on one connection, from its first waiter on. It also keeps the
+   register: what waiters ask for gathers while it is busy, and goes in one script.
+3. A waiter is put on the register when it is made and whenever it waits after it was taken off. The same
+   script looks whether there is work, or whether the job is final: then the waiter is woken at once. So it
+   does not matter whether somebody looks before or after it is on the register.
 4. A wake-up for a waiter that has gone is passed on to another, if there still is work.
-5. While the server cannot be reached waiters poll. When the thread listens again all return once: something may
-   have been missed.
+5. While the server cannot be reached waiters poll. When the thread listens again all return once: something
+   may have been missed.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class RedisWaiter:
         self.registered = False
         # Who is told of work in a queue is taken off the register: it may be busy for long.
         self.is_taken_off = any(topic.startswith("queue:") for topic in topics)
-        # Locked until there is a wake-up. Not an Event: a thread interrupted in the middle would keep its lock.
+        # Locked until there is a wake-up. Not an Event: a thread interrupted within would keep its lock.
         self._signal = threading.Lock()
         self._signal.acquire()
         self._call: Callable[[], object] | None = None
