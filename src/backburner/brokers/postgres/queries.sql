@@ -94,7 +94,7 @@ ON CONFLICT (name) DO UPDATE SET max_length = excluded.max_length, on_full = exc
 RETURNING name
 
 -- name: workers
-SELECT id, beat, started_at, seen_at, lease_until FROM {schema}.workers ORDER BY started_at, id
+SELECT id, beat, started_at, seen_at, lease_until FROM {schema}.workers WHERE NOT ended ORDER BY started_at, id
 
 -- name: rates
 SELECT queue, task, outcome, sum(count)::bigint, sum(seconds) FROM {schema}.rates WHERE minute >= %(minute)s::bigint

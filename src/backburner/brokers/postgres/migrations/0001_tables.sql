@@ -104,7 +104,8 @@ CREATE TABLE {schema}.lanes (
     floor     double precision NOT NULL,                -- no job that waits is due before this
     next      double precision,                         -- the next floor, once nobody writes below it any more:
     horizon   xid8,                                     -- when all transactions before this one have ended
-    looked_at double precision NOT NULL DEFAULT 0       -- when the floor was last looked at, by this server's clock
+    looked_at double precision NOT NULL DEFAULT 0,      -- when `rise` was last here, by this server's clock
+    swept_at  double precision NOT NULL DEFAULT 0       -- when `sweep` was
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 100, autovacuum_vacuum_scale_factor = 0);
 CREATE INDEX lanes_queue ON {schema}.lanes (queue);
 
@@ -113,7 +114,8 @@ CREATE TABLE {schema}.workers (
     beat        text NOT NULL,                          -- base.Beat as JSON
     started_at  double precision NOT NULL,
     seen_at     double precision NOT NULL,
-    lease_until double precision NOT NULL
+    lease_until double precision NOT NULL,
+    ended       boolean NOT NULL DEFAULT false          -- its lease has gone to others; kept while it may have jobs
 ) WITH (fillfactor = 50);
 
 CREATE TABLE {schema}.queues (
