@@ -12,12 +12,11 @@ from backburner.errors import (
     BackburnerError,
     BrokerError,
     BrokerUnavailable,
-    ConfigError,
     LeaseLost,
     SchemaError,
 )
 
-LEASE_LOST, NO_TRANSACTION = "BB001", "BB003"
+LEASE_LOST = "BB001"
 CONFLICTS = ("40001", "40P01")
 """Two transactions were in each other's way: the server undid this one, and it may be sent again at once."""
 
@@ -68,11 +67,6 @@ def translation(error: Exception, place: str) -> BackburnerError:
     code = sqlstate(error) or next((code for sign, code in _SIGNS.items() if sign in text), None)
     if code == LEASE_LOST:
         return LeaseLost("the job is owned by another attempt by now: roll back, nothing can be stored")
-    if code == NO_TRANSACTION:
-        return ConfigError(
-            "no transaction is open on that connection, so the promise would be empty: begin one first, "
-            "or leave out connection="
-        )
     if code in {"3F000", "42883", "42P01"}:
         return SchemaError(
             f"that database ({place}) has no Backburner tables of this version: run `backburner migrate` ({text})"

@@ -1,9 +1,10 @@
 """Operations on a caller's own connection, inside the caller's transaction.
 
 1. The kind of connection is recognised by the module of its class: nothing is imported that is not there.
-2. Each step is the same statement, written for the driver, with `later` true: whoever is to be woken is told by the
-   commit. The function refuses to run where no transaction is open.
-3. The server undoes all of it with the caller's rollback. When a completion is refused it raises an error there, after
+2. A transaction must be open there, or be opened by the driver's rules: in autocommit the promise would be empty.
+3. Each step is the same statement, written for the driver, with `later` true: whoever is to be woken is told by the
+   commit.
+4. The server undoes all of it with the caller's rollback. When a completion is refused it raises an error there, after
    which that transaction can only be rolled back.
 """
 
@@ -115,15 +116,16 @@ def _kind(connection: Any) -> str:
 def _psycopg(connection: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
     from psycopg.rows import tuple_row
 
+    _begun(connection.autocommit and connection.info.transaction_status == 0)
     with connection.cursor(row_factory=tuple_row) as cursor:
         rows: Rows = cursor.execute(statement.named, given, prepare=False).fetchall()
         return rows
 
 
 def _sqlalchemy(connection: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
-    rows: Rows = connection.exec_driver_sql(
-        *_styled(connection.dialect.paramstyle, statement, given)
-    ).fetchall()
+    _begun(connection.connection.dbapi_connection.autocommit)
+    text, values = _styled(connection.dialect.paramstyle, statement, given)
+    rows: Rows = connection.exec_driver_sql(text, values).fetchall()
     return rows
 
 
@@ -134,6 +136,7 @@ def _sqlalchemy_session(session: Any, statement: Statement, given: Mapping[str, 
 async def _apsycopg(connection: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
     from psycopg.rows import tuple_row
 
+    _begun(connection.autocommit and connection.info.transaction_status == 0)
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(statement.named, given, prepare=False)
         rows: Rows = await cursor.fetchall()
@@ -141,18 +144,26 @@ async def _apsycopg(connection: Any, statement: Statement, given: Mapping[str, A
 
 
 async def _asyncpg(connection: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
+    _begun(not connection.is_in_transaction())
     rows: Rows = await connection.fetch(statement.numbered, *statement.values(statement.once, given))
     return rows
 
 
 async def _asqlalchemy(connection: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
-    text, values = _styled(connection.dialect.paramstyle, statement, given)
-    rows: Rows = (await connection.exec_driver_sql(text, values)).fetchall()
+    rows: Rows = await connection.run_sync(_sqlalchemy, statement, given)
     return rows
 
 
 async def _asqlalchemy_session(session: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
     return await _asqlalchemy(await session.connection(), statement, given)
+
+
+def _begun(commits_alone: bool) -> None:
+    if commits_alone:
+        raise ConfigError(
+            "no transaction is open on that connection, which commits each statement by itself, so the promise would "
+            "be empty: begin one first, or leave out connection="
+        )
 
 
 def _styled(style: str, statement: Statement, given: Mapping[str, Any]) -> tuple[str, Any]:

@@ -35,14 +35,6 @@ BEGIN
     END IF;
 END $$;
 
--- A transaction of the caller's own must be open: alone, a statement commits itself.
-CREATE FUNCTION {schema}.within(later boolean) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    IF later AND now() = statement_timestamp() THEN
-        RAISE EXCEPTION 'no transaction is open' USING ERRCODE = 'BB003';
-    END IF;
-END $$;
-
 -- Jobs came to wait in these lanes, the first of each due at `run_ats`. No floor may be above that. One that is about to
 -- rise cannot always be seen from here: whoever comes from the past says so in any case.
 CREATE FUNCTION {schema}.came(
@@ -94,7 +86,6 @@ DECLARE
     counts bigint[];
     there text[];
 BEGIN
-    PERFORM {schema}.within(later);
     -- The transaction gets its number before the time is read: see `rise`.
     PERFORM pg_current_xact_id();
     at := {schema}.clock(moment);
@@ -467,7 +458,6 @@ AS $$
 DECLARE
     refused integer[];
 BEGIN
-    PERFORM {schema}.within(later);
     refused := {schema}.settle(moment, ended, others, later);
     IF refused <> '{}' THEN
         RETURN QUERY SELECT (jsonb_populate_record(NULL::{schema}.record, jsonb_build_object('seq', n))).*
@@ -485,7 +475,6 @@ SET lock_timeout = '8s' SET plan_cache_mode = force_generic_plan SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
-    PERFORM {schema}.within(later);
     IF cardinality({schema}.settle(moment, ended, others, later)) > 0 THEN
         RAISE EXCEPTION 'the job is owned by another attempt' USING ERRCODE = 'BB001';
     END IF;
