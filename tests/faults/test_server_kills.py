@@ -1,4 +1,4 @@
-"""The server of the queue is killed again and again while jobs are enqueued and run, and connections are cut."""
+"""The queue's server is killed again and again while jobs are enqueued and run, and connections are cut."""
 
 from __future__ import annotations
 
@@ -106,10 +106,11 @@ def test_no_job_is_lost_and_none_is_stored_twice_when_the_server_is_killed(
     again = sum(count > 1 for count in seen.values())
     with capsys.disabled():
         print(
-            f"\n{type(server).__name__}: {len(returned)} jobs enqueued, {KILLS} kills, {cuts} times all connections "
-            f"cut, {sum(refused for _, refused in produced)} enqueues refused; {again} jobs ran more than once; "
-            f"away for {', '.join(f'{each:.1f}' for each in outages)} s; after the last restart the producers took "
-            f"{enqueued - restarted:.1f} s, and the backlog of {backlog} was drained {drained - restarted:.1f} s after it"
+            f"\n{type(server).__name__}: {len(returned)} jobs, {KILLS} kills, {cuts} times all connections cut, "
+            f"{sum(refused for _, refused in produced)} enqueues refused; {again} jobs ran more than once; "
+            f"the server was away for {', '.join(f'{each:.1f}' for each in outages)} s; after the last restart "
+            f"the producers took {enqueued - restarted:.1f} s, and the backlog, {backlog} by then, was drained "
+            f"after {drained - restarted:.1f} s"
         )
     assert len(returned) == JOBS
     ids = [job.id for job in found]

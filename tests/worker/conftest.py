@@ -1,4 +1,4 @@
-"""An app on a real SQLite file, and one whose tasks exist in all three kinds of executor."""
+"""An app on a real broker, on each of them, and one whose tasks exist in all three kinds of executor."""
 
 from __future__ import annotations
 
@@ -11,18 +11,31 @@ from typing import Any
 import pytest
 
 from backburner import Backburner, Retry
+from tests.servers.fixtures import installed
+from tests.stores import URLS
 from tests.worker.helpers import Pipe
 
 AT_ONCE = Retry(first=0, jitter=0)
 
 
+@pytest.fixture(params=URLS)
+def broker_name(request: pytest.FixtureRequest) -> str:
+    """A module whose subject is special to some brokers names these instead."""
+    return str(request.param)
+
+
 @pytest.fixture
-def make_app(tmp_path: Path) -> Iterator[Callable[..., Backburner]]:
-    """Apps on one database: another web process, or a worker with other code."""
+def url(broker_name: str, tmp_path: Path) -> str:
+    return installed(lambda: URLS[broker_name](tmp_path))
+
+
+@pytest.fixture
+def make_app(url: str) -> Iterator[Callable[..., Backburner]]:
+    """Apps on one store: another web process, or a worker with other code."""
     made: list[Backburner] = []
 
     def make(**settings: Any) -> Backburner:
-        made.append(Backburner(f"sqlite:///{tmp_path}/jobs.db", **{"retry": AT_ONCE, **settings}))
+        made.append(Backburner(url, **{"retry": AT_ONCE, **settings}))
         return made[-1]
 
     yield make
@@ -36,9 +49,9 @@ def app(make_app: Callable[..., Backburner]) -> Backburner:
 
 
 @pytest.fixture
-def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module `kinds.py`, imported afresh on a database of its own."""
-    monkeypatch.setenv("BACKBURNER_URL", f"sqlite:///{tmp_path}/kinds.db")
+def kinds(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module `kinds.py`, imported afresh."""
+    monkeypatch.setenv("BACKBURNER_URL", url)
     module = importlib.import_module("tests.worker.kinds")
     yield module
     module.app.close()

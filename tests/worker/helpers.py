@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from backburner import Backburner, Job, JobCancelled, JobFailed
+from backburner.brokers.base import Broker
 from backburner.events import Event, JobEvent
 from backburner.job import JobRecord
 
@@ -98,3 +100,10 @@ async def within(event: asyncio.Event) -> None:
     """Wait for an event that comes soon, or fail."""
     async with asyncio.timeout(LONG):
         await event.wait()
+
+
+def on_clock(app: Backburner, clock: Callable[[], float]) -> Broker:
+    """The app's broker with another clock."""
+    broker: Any = type(app.broker)
+    made: Broker = broker(app.settings.url, clock)
+    return made

@@ -133,7 +133,7 @@ def complete(how: str) -> str:
     """One effect and the job's success in one transaction; the first attempt may `forget` to commit it."""
     job = current_job()
     with effects() as own:
-        own.execute("INSERT INTO effects VALUES (?)", (job.id,))
+        own.execute(f"INSERT INTO effects VALUES ('{job.id}')")
         job.then(sink, how)
         job.complete_in(own, f"completed: {how}")
         if how != "forget" or job.attempt > 1:
@@ -144,11 +144,21 @@ def complete(how: str) -> str:
 
 
 @contextmanager
-def effects() -> Iterator[sqlite3.Connection]:
-    """The queue's own file, in which the application has a table, too."""
-    with closing(sqlite3.connect(app.settings.url.removeprefix("sqlite:///"))) as own:
-        own.execute("CREATE TABLE IF NOT EXISTS effects (job TEXT)")
-        yield own
+def effects() -> Iterator[Any]:
+    """The queue's own database, in which the application has a table, too."""
+    url, _, schema = app.settings.url.partition("?schema=")
+    make = "CREATE TABLE IF NOT EXISTS effects (job TEXT)"
+    if schema:
+        import psycopg
+
+        with closing(psycopg.connect(url, options=f"-c search_path={schema}")) as own:
+            own.execute(make)
+            own.commit()
+            yield own
+    else:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as lite:
+            lite.execute(make)
+            yield lite
 
 
 @app.task
@@ -209,7 +219,7 @@ async def coroutine_follow(succeed: bool) -> str:
 async def coroutine_complete(how: str) -> str:
     job = current_job()
     with effects() as own:
-        own.execute("INSERT INTO effects VALUES (?)", (job.id,))
+        own.execute(f"INSERT INTO effects VALUES ('{job.id}')")
         job.then(sink, how)
         await job.acomplete_in(own, f"completed: {how}")
         if how != "forget" or job.attempt > 1:

@@ -11,6 +11,11 @@ from backburner.brokers.base import Filter
 from tests.worker.helpers import KINDS, LONG, Seen
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def broker_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 def effects(kinds: Any) -> list[str]:
     with kinds.effects() as own:
         return [row[0] for row in own.execute("SELECT job FROM effects")]

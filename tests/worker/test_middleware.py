@@ -18,7 +18,7 @@ ONCE = Retry(max_attempts=1)
 
 
 @pytest.fixture
-def surrounded(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+def surrounded(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, url: str) -> Any:
     """The tasks of `kinds.py`, with four middlewares around them."""
     monkeypatch.setenv("KINDS_MIDDLEWARE", "1")
     return request.getfixturevalue("kinds")

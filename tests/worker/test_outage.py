@@ -21,6 +21,11 @@ from tests.worker.helpers import LONG, Seen, within
 T = TypeVar("T")
 
 
+@pytest.fixture(params=["sqlite"])
+def broker_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 class Outage:
     """Somebody else's transaction."""
 

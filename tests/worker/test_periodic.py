@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from backburner import Backburner, Task, events
-from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.job import JobRecord
 from backburner.periodic import tick
 from backburner.testing import Clock, adrain, isolated
-from tests.worker.helpers import LONG, Seen, within
+from tests.worker.helpers import LONG, Seen, on_clock, within
 
 Clean = Task[[], None]
 
@@ -85,7 +84,7 @@ async def test_two_workers_fire_each_tick_once(make_app: Callable[..., Backburne
 
     def process(name: str) -> Backburner:
         app = make_app(lease=200)
-        app.broker = SqliteBroker(app.settings.url, clock)
+        app.broker = on_clock(app, clock)
 
         @app.every(5)
         @app.task(name="clean")

@@ -16,6 +16,11 @@ from backburner.worker import loop
 from tests.worker.helpers import LONG, within
 
 
+@pytest.fixture(params=["sqlite"])
+def broker_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 class Counting(SqliteBroker):
     """Counts the exchanges, and remembers how many jobs each one brought."""
 

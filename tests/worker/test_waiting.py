@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import pytest
+
 from backburner import Backburner, lifecycle
 from backburner.brokers.base import Beat, Claim, Exchange, Operation, Waiter
 from tests.worker.helpers import LONG
 
 
+@pytest.mark.parametrize("broker_name", ["sqlite"])  # on a server a step is atomic, and there is no between
 def test_who_begins_to_wait_just_before_the_result_is_stored_is_woken(
     make_app: Callable[..., Backburner],
 ) -> None:

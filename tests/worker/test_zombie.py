@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 from backburner import Backburner, current_job, events
 from backburner.brokers.base import Beat
-from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.errors import LeaseLost
 from backburner.worker.embedded import EmbeddedWorker
-from tests.worker.helpers import LONG, Seen, ended, within
+from tests.worker.helpers import LONG, Seen, ended, on_clock, within
 
 Make = Callable[..., Backburner]
 
@@ -49,15 +48,24 @@ class Node:
         return [job.payload for job in self.app.inspector.jobs() if job.task == "follow"]
 
 
+async def hear_nothing() -> float:
+    """A heartbeat that does not come through, and brings nothing back."""
+    return 100.0
+
+
 def expire(app: Backburner, embedded: EmbeddedWorker) -> None:
-    """As if this worker had been silent for longer than its lease."""
-    app.broker.run(app.broker.heartbeat([Beat(worker=embedded.worker.id, lease=0.0)]))
+    """As if this worker had been silent for longer than its lease, and somebody had noticed."""
+    worker, broker = embedded.worker.id, app.broker
+    while worker in {info.id for info in app.inspector.workers()}:  # a beat of its own may come in between
+        broker.run(broker.heartbeat([Beat(worker=worker, lease=0.0)]))
+        broker.run(broker.orphans(0, [worker]))
 
 
 async def test_what_a_worker_says_after_its_lease_is_refused(make_app: Make) -> None:
     old, new = Node(make_app, "old"), Node(make_app, "new")
     job = old.task.enqueue()
     async with old.app.worker() as zombie:
+        zombie.maintenance.heartbeat.perform = hear_nothing
         await within(old.begun)
         expire(old.app, zombie)
         async with new.app.worker():
@@ -83,11 +91,13 @@ async def test_a_worker_that_learns_of_it_stops_its_jobs_and_goes_on_as_a_new_on
     old, new = Node(make_app, "old"), Node(make_app, "new")
     job = old.task.enqueue()
     async with old.app.worker() as zombie:
-        first = zombie.worker.id
+        first, beat = zombie.worker.id, zombie.maintenance.heartbeat.perform
+        zombie.maintenance.heartbeat.perform = hear_nothing
         await within(old.begun)
         expire(old.app, zombie)
         async with new.app.worker():
             await within(new.begun)
+            zombie.maintenance.heartbeat.perform = beat
             zombie.maintenance.nudge(zombie.maintenance.heartbeat)
             await within(old.stopped)
             assert old.said == ["stopped: lost"]
@@ -134,7 +144,7 @@ async def test_a_machine_that_was_suspended_does_not_take_its_own_jobs_for_lost(
         await go_on.wait()
         return "done"
 
-    app.broker = broker = SqliteBroker(app.settings.url, clock=lambda: time.time() + asleep)
+    app.broker = broker = on_clock(app, lambda: time.time() + asleep)
     job = work.enqueue()
     async with app.worker():
         await within(begun)

@@ -60,6 +60,7 @@ class EmbeddedWorker:
             rescued=self._rescued,
             emit=app.events.emit,
         )
+        self._renewal: asyncio.Future[None] | None = None
 
     async def drained(self) -> None:
         """Return when nothing is left to run in the worker's queues: see `WorkerOptions.drain`."""
@@ -75,6 +76,8 @@ class EmbeddedWorker:
 
     async def end(self) -> None:
         broker = self._app.broker
+        if self._renewal is not None:
+            self._renewal.cancel()
         try:
             await broker.arun(broker.heartbeat([self._beat(lease=0.0)]))
             workers = {self.worker.id: None}
@@ -82,10 +85,10 @@ class EmbeddedWorker:
         except BrokerError as error:
             logger.warning("the jobs of %s wait for its lease to run out: %s", self.worker.id, error)
 
-    def _beat(self, *, new: bool = False, lease: float | None = None) -> Beat:
+    def _beat(self, name: str | None = None, *, new: bool = False, lease: float | None = None) -> Beat:
         worker = self.worker
         return Beat(
-            worker=worker.id,
+            worker=name or worker.id,
             lease=self._app.settings.lease if lease is None else lease,
             new=new,
             node="embedded",
@@ -101,11 +104,21 @@ class EmbeddedWorker:
 
     def _directed(self, directives: Directives) -> None:
         self.worker.cancel(directives.cancel)
-        if directives.lost:
-            self.worker.lose(new_worker_id(os.getpid()))
-            self._renewed = asyncio.ensure_future(
-                self._app.broker.arun(self._app.broker.heartbeat([self._beat(new=True)]))
-            )
+        if self.worker.id in directives.lost and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.ensure_future(self._renew())
+
+    async def _renew(self) -> None:
+        """Take a new name. It is known to the broker before the worker uses it: nothing else is given jobs."""
+        name = new_worker_id(os.getpid())
+        while True:
+            try:
+                await self._app.broker.arun(self._app.broker.heartbeat([self._beat(name, new=True)]))
+            except BrokerError as error:
+                logger.warning("no broker yet: %s", error)
+                await asyncio.sleep(1.0)
+            else:
+                self.worker.lose(name)
+                return
 
     def _rescued(self, settlements: list[Settlement]) -> None:
         for each in settlements:
