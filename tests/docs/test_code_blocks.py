@@ -7,13 +7,33 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from tests.servers.fixtures import installed
+from tests.servers.shared import shared_postgres, shared_redis
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SECONDS = 45  # for a page; less than the time limit of a test, so that the page can say where it hung
+
+
+def database() -> str:
+    """An empty database on the shared server."""
+    name = f"reader_{uuid.uuid4().hex}"
+    with psycopg.connect(shared_postgres().url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return shared_postgres().url(name)
+
+
+# What the environment of a reader names who has these servers.
+SERVERS = {
+    "DATABASE_URL": database,
+    "REDIS_URL": lambda: f"{shared_redis().url}?prefix={uuid.uuid4().hex}",
+}
 
 
 def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -28,6 +48,9 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         "NO_COLOR": "1",
         "COLUMNS": "120",
     }
+    for name, start in SERVERS.items():
+        if name in page.read_text():
+            environment[name] = installed(start)
     command = [sys.executable, "-m", "tests.docs.page", str(page), str(folder)]
     with output.open("w") as file:
         process = subprocess.Popen(

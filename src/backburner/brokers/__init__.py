@@ -23,15 +23,15 @@ class Source(NamedTuple):
     """The extra of this package that installs what it needs."""
 
 
-_POSTGRES = Source("backburner.brokers.postgres.broker", "PostgresBroker", "PostgreSQL", "postgres")
-
 SCHEMES = {
-    "postgres": _POSTGRES,
-    "postgresql": _POSTGRES,
     "sqlite": Source("backburner.brokers.sqlite.broker", "SqliteBroker", "SQLite"),
     **dict.fromkeys(
         ("redis", "rediss", "valkey", "valkeys", "redis+sentinel", "redis+cluster"),
         Source("backburner.brokers.redis.broker", "RedisBroker", "Redis", "redis"),
+    ),
+    **dict.fromkeys(
+        ("postgresql", "postgres"),
+        Source("backburner.brokers.postgres.broker", "PostgresBroker", "PostgreSQL", "postgres"),
     ),
 }
 
