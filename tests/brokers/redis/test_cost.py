@@ -79,4 +79,4 @@ def test_who_waits_asks_nothing(tmp_path: object, connect: Connect) -> None:
             client.config_resetstat()
             for _ in range(4):
                 waiter.wait(0.5)
-            assert set(commands(client)) <= {"config|resetstat", "info"}
+            assert set(commands(client)) <= {"config|resetstat", "config", "info"}

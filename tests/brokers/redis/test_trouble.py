@@ -83,7 +83,7 @@ def refusal_of_work(connect: Connect, url: str) -> BrokerError:
 
 
 def test_the_rights_in_the_documentation_are_enough(tmp_path: Path, connect: Connect) -> None:
-    rights = "~{backburner}* &{backburner}* +@read +@write +@connection +@scripting +@pubsub +info +time"
+    rights = "~{backburner}* resetchannels &{backburner}* +@read +@write +@connection +@scripting +@pubsub +info +time"
     with RedisServer(tmp_path) as guarded, guarded.client() as client:
         client.execute_command("ACL", "SETUSER", "app", "on", ">pw", *rights.split())
         broker = connect(guarded.url.replace("//", "//app:pw@"), prefix="backburner")
@@ -100,7 +100,7 @@ def test_a_full_memory_refuses_jobs_and_goes_on_when_there_is_room(tmp_path: Pat
         broker = connect(full.url)
         stored = {add(broker).id}
         [running] = take(broker)
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         with pytest.raises(BrokerUnavailable, match="maxmemory; nothing was stored"):
             add(broker)
         assert any(check.level is Level.FAIL and "maxmemory" in check.text for check in broker.checkup())

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Final
 
@@ -63,6 +64,8 @@ _SIGNS: Final = {
     "SSL": "TLS",
     "certificate": "TLS",
 }
+_WITHIN: Final = re.compile(r"-([A-Z]{3,}) ")
+"""Redis 6.2 wraps what a command in a script said into an error of its own."""
 
 
 def code(error: Exception) -> str:
@@ -79,7 +82,8 @@ def code(error: Exception) -> str:
         return "WRONGPASS"
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
         return "LOST"
-    return text.partition(" ")[0]
+    within = _WITHIN.search(text)
+    return within[1] if within else text.partition(" ")[0]
 
 
 def passing(error: Exception, kind: str) -> bool:
