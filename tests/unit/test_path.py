@@ -16,6 +16,8 @@ import backburner
 from backburner import Backburner, JobFailed, Retry
 from backburner.lifecycle import ErrorInfo
 from backburner.worker import outcome
+from tests.servers.fixtures import installed
+from tests.stores import URLS
 
 LIBRARY = str(Path(backburner.__file__).parent)
 
@@ -72,9 +74,10 @@ class Recorder:
         assert len({code.co_filename for code in self.codes}) <= files, "\n".join(names)
 
 
-@pytest.fixture
-def app(tmp_path: Path) -> Backburner:
-    return Backburner(f"sqlite:///{tmp_path}/jobs.db", retry=Retry(max_attempts=1))
+@pytest.fixture(params=URLS)
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Backburner:
+    url = installed(lambda: URLS[request.param](tmp_path))
+    return Backburner(url, retry=Retry(max_attempts=1))
 
 
 def add(a: int, b: int) -> int:
@@ -88,7 +91,7 @@ async def aadd(a: int, b: int) -> int:
 def test_an_enqueue_calls_at_most_12_functions_in_5_files_before_the_broker(app: Backburner) -> None:
     task = app.task(add)
     task.enqueue(1, 2)
-    recorder = Recorder("Task.enqueue", "SqliteBroker.enqueue")
+    recorder = Recorder("Task.enqueue", f"{type(app.broker).__name__}.enqueue")
     broker = f"{LIBRARY}/brokers"
     recorder.record(lambda: task.enqueue(1, 2))
     recorder.codes = {code for code in recorder.codes if not code.co_filename.startswith(broker)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -82,17 +83,33 @@ def refusal_of_work(connect: Connect, url: str) -> BrokerError:
     return caught.value
 
 
-def test_the_rights_in_the_documentation_are_enough(tmp_path: Path, connect: Connect) -> None:
-    rights = "~{backburner}* resetchannels &{backburner}* +@read +@write +@connection +@scripting +@pubsub +info +time"
-    with RedisServer(tmp_path) as guarded, guarded.client() as client:
-        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", *rights.split())
-        broker = connect(guarded.url.replace("//", "//app:pw@"), prefix="backburner")
+RIGHTS = (
+    "~{backburner}* resetchannels &{backburner}* +@read +@write +@connection +@scripting +@pubsub +info +time"
+)
+
+
+@pytest.mark.parametrize("kind", ["single", "cluster"])
+def test_the_rights_in_the_documentation_are_enough(
+    request: pytest.FixtureRequest, tmp_path: Path, connect: Connect, kind: str
+) -> None:
+    page = (Path(__file__).parents[3] / "docs/brokers/redis.md").read_text()
+    assert RIGHTS in page
+    with ExitStack() as stack:
+        if kind == "single":
+            server = stack.enter_context(RedisServer(tmp_path))
+            members, url, rights = [server], server.url, RIGHTS
+        else:
+            cluster = request.getfixturevalue("redis_cluster")
+            members, url, rights = cluster.members, cluster.url, f"{RIGHTS} +cluster"
+        for member in members:
+            client = stack.enter_context(member.client())
+            client.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rights.split())
+        broker = connect(url.replace("//", "//app:pw@"), prefix="backburner")
+        stack.callback(broker.close)
         job = add(broker)
         with broker.waiter([f"job:{job.id}"]) as waiter:
-            settle(broker, take(broker))
+            assert settle(broker, take(broker)) == []
             assert waiter.wait(30)
-    page = (Path(__file__).parents[3] / "docs/brokers/redis.md").read_text()
-    assert rights in page
 
 
 def test_a_full_memory_refuses_jobs_and_goes_on_when_there_is_room(tmp_path: Path, connect: Connect) -> None:
@@ -100,10 +117,15 @@ def test_a_full_memory_refuses_jobs_and_goes_on_when_there_is_room(tmp_path: Pat
         broker = connect(full.url)
         stored = {add(broker).id}
         [running] = take(broker)
+        waits, finished = add(broker, queue="other"), add(broker)
+        settle(broker, take(broker), keep=0)
         client.config_set("maxmemory", "100kb")
         with pytest.raises(BrokerUnavailable, match="maxmemory; nothing was stored"):
             add(broker)
         assert any(check.level is Level.FAIL and "maxmemory" in check.text for check in broker.checkup())
+        assert broker.run(broker.delete([waits.id])) == [waits.id], "what gives memory back still works"
+        assert broker.run(broker.prune(10, 10)).deleted == 1
+        assert finished.id not in ids(broker)
         client.config_set("maxmemory", "0")
         assert settle(broker, [running]) == []
         stored.add(add(broker).id)

@@ -67,8 +67,12 @@ class RedisInspector(Broker):
         fixed = (which.states, which.queue, which.task, which.error, tag, which.before)
         found: list[JobRecord] = []
         at: float | None = None
-        while len(found) < which.limit:
-            given = (*fixed, at, SLICE, min(SLICE, which.limit - len(found)))
+        limit = which.limit
+        if which.states or which.queue is not None or which.task is not None:
+            # The counts say how many there are: behind the last of them nothing needs to be looked at.
+            limit = min(limit, _matching((yield Do("queues"))[0], which))
+        while len(found) < limit:
+            given = (*fixed, at, SLICE, min(SLICE, limit - len(found)))
             next_at, rows = yield Do("find", given)
             found += [job for job in map(record, rows) if which.tag is None or which.tag in job.options.tags]
             if next_at is None:
@@ -215,6 +219,20 @@ class RedisInspector(Broker):
 
     def after_fork(self) -> None:
         self._wakes.after_fork()
+
+
+def _matching(counts: Sequence[bytes], which: Filter) -> int:
+    """How many jobs are in the states, in the queue and of the task of a filter."""
+    total = 0
+    for field, count in pairs(counts):
+        state, queue, task = field.decode().split("\0")
+        if (
+            (not which.states or state in which.states)
+            and which.queue in (None, queue)
+            and which.task in (None, task)
+        ):
+            total += int(count)
+    return total
 
 
 def _in_parts(ids: Sequence[str], step: Callable[[Sequence[str]], Do]) -> Operation[list[str]]:
