@@ -63,7 +63,10 @@ def test_a_server_that_is_not_trusted_or_speaks_no_tls(
 ) -> None:
     with RedisServer(tmp_path, tls=True) as secure:
         broker = connect(secure.url)
-        assert add(broker).id in ids(broker)
+        with broker.waiter(["queue:default"]) as waiter:
+            assert not waiter.wait(0.2)
+            assert add(broker).id in ids(broker)
+            assert waiter.wait(5) or waiter.wait(5)
         stranger = refusal(connect, secure.url.partition("?")[0], patience=60)
         assert "ssl_ca_certs" in str(stranger)
     plain = refusal(connect, redis_server.url.replace("redis:", "rediss:"), patience=0.3)

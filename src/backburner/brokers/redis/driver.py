@@ -3,8 +3,8 @@
 1. A step of an operation is one script. It takes an idle connection, or opens one, and gives it back. The
    calling thread performs `run`; a few threads of the broker's own perform `arun`.
 2. What fails for a reason that passes is sent again on a new connection, with jittered pauses, until
-   `patience` seconds are over. A claim is not, once it was sent: its answer may be lost, and `recover` finds
-   the jobs.
+   `patience` seconds are over. An exchange is not when the connection was lost: its answer may be, too. The
+   worker has pauses of its own, says that it is not ready, and `recover` finds the jobs.
 3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). The connection
    then holds half a request, or an answer that belongs to nobody: it is closed.
 4. The number of idle connections is bounded. The number in use is not: an exception between the count and the
@@ -105,16 +105,13 @@ class Driver:
         end = time.monotonic() + self.address.patience
         pause = 0.02
         while True:
-            sent = False
             try:
-                link = self._take(sure=not step.again)
-                sent = True
-                return self._ask(link, known, arguments)
+                return self._ask(self._take(sure=not step.again), known, arguments)
             except (RedisError, OSError) as error:
                 lost = code(error) == "LOST"  # everything else was refused, and not begun
                 if lost:
                     self._forget_idle()
-                late = time.monotonic() + pause > end or (lost and sent and not step.again)
+                late = time.monotonic() + pause > end or (lost and not step.again)
                 if late or not passing(error, self.address.kind):
                     raise translation(error, self.address.shown) from error
             time.sleep(pause * random.uniform(0.5, 1.0))

@@ -94,8 +94,7 @@ class Wakes:
             thread.join()
             for end in bell:
                 end.close()
-        if not thread or thread is self._thread:
-            self._start_anew()
+        self._start_anew()
 
     def after_fork(self) -> None:
         """The thread stayed with the parent, and so did whoever waits."""
@@ -204,7 +203,12 @@ class Wakes:
             [part for number, topics in ending.items() for part in (self._name(number), topics)],
             SILENCE,
         )
-        for ready in self._driver.perform(Do("listen", given, again=False)):
+        try:
+            found = self._driver.perform(Do("listen", given, again=False))
+        except BaseException:
+            self._ending.update(ending)  # or wake-ups would go on to whoever left
+            raise
+        for ready in found:
             waiter = self._waiters.get(int(ready.rpartition(b":")[2]))
             if waiter is not None:
                 waiter.wake()
