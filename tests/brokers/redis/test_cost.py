@@ -30,7 +30,7 @@ def test_a_batch_is_one_request(broker: RedisBroker, client: Redis) -> None:
     assert requests(client) == before + 1
 
 
-def test_a_batch_calls_few_commands_for_each_job(tmp_path: object, connect: Connect) -> None:
+def test_a_batch_calls_few_commands_for_each_job(connect: Connect) -> None:
     with RedisServer() as server, server.client() as client:
         broker = connect(server.url)
         add(broker)
@@ -46,7 +46,7 @@ def test_a_batch_calls_few_commands_for_each_job(tmp_path: object, connect: Conn
         assert sum(commands(client).values()) < 4 * 500 + 50
 
 
-def test_a_claim_costs_the_same_however_many_wait(tmp_path: object, connect: Connect) -> None:
+def test_a_claim_costs_the_same_however_many_wait(connect: Connect) -> None:
     def calls(broker: RedisBroker, client: Redis) -> dict[str, int]:
         client.config_resetstat()
         assert len(broker.run(broker.exchange([], claim)).jobs) == 10
@@ -69,7 +69,7 @@ def test_a_claim_costs_the_same_however_many_wait(tmp_path: object, connect: Con
         assert calls(broker, client) == few
 
 
-def test_who_waits_asks_nothing(tmp_path: object, connect: Connect) -> None:
+def test_who_waits_asks_nothing(connect: Connect) -> None:
     """Its connection is looked at every 15 seconds, and the register is kept."""
     with RedisServer() as server, server.client() as client:
         broker = connect(server.url)

@@ -94,7 +94,7 @@ def test_a_server_that_has_forgotten_the_scripts_is_told_again(broker: RedisBrok
         assert broker.run(broker.get([job.id]))[0].state is State.SUCCEEDED
 
 
-def test_jobs_survive_a_restart_of_the_server_in_the_middle(tmp_path: object, connect: Connect) -> None:
+def test_jobs_survive_a_restart_of_the_server_in_the_middle(connect: Connect) -> None:
     with RedisServer() as server:
         broker = connect(server.url, patience=20)
         stored = {add(broker).id for _ in range(5)}
