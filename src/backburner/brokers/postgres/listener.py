@@ -1,11 +1,12 @@
 """The one connection of a process that listens, on a thread of its own.
 
-1. It is opened with the first waiter and closed with the broker. It listens on the channel of this process, on which
-   waiters are called by their numbers, and on that of the app, on which topics are named.
-2. Another session sends it a message first. If that does not arrive there is a pooler in between that gives each
-   statement another session (PgBouncer in transaction mode): nothing is ever heard, and waiters poll. That is said once.
-3. A connection that broke is opened again with growing pauses. When it hears again every waiter is called once:
-   something may have been missed. So it is when the first one took longer than the first waiter was made to wait.
+1. It is opened with the first waiter and closed with the broker. It listens on the channel of this process,
+   on which waiters are called by their numbers, and on that of the app, on which topics are named.
+2. Another session sends it a message first. If that does not arrive there is a pooler in between that gives
+   each statement another session (PgBouncer in transaction mode), and nothing is ever heard. That is said
+   once; then the thread polls the table `waiting` for those who were taken off it.
+3. A connection that broke is opened again with growing pauses. When it hears again every waiter is called
+   once: something may have been missed. So it is when the first one took longer than a waiter would wait.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from backburner.brokers.base import Operation
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.database import Database
 from backburner.brokers.postgres.session import ANSWER, Session, connect
@@ -35,7 +37,8 @@ logger = logging.getLogger("backburner")
 PROBE = 1.0
 """Seconds that the first message may take."""
 DEAF = 60.0
-"""Seconds until it is tried again where a pooler swallowed it."""
+"""Seconds of polling until listening is tried again."""
+POLL = 0.1
 
 
 class Listener:
@@ -52,6 +55,7 @@ class Listener:
         self.channel = f"{self._everybody}:{os.urandom(4).hex()}"
         self.hears = False
         """Until a message has come through, and while the connection is gone, it does not."""
+        self._polls = False
         self._lock = threading.Lock()
         self._waiters: dict[int, NotifyWaiter] = {}
         self._count = 0
@@ -62,8 +66,6 @@ class Listener:
     def add(self, waiter: NotifyWaiter, patience: float) -> int:
         """The number of a new waiter. Waits so long at most until the listening has begun."""
         with self._lock:
-            self._count += 1
-            self._waiters[self._count] = waiter
             if self._thread is None:
                 self._tried.clear()
                 self._stop = os.pipe()
@@ -71,9 +73,16 @@ class Listener:
                     target=self._run, args=(self._stop[0],), name="backburner-postgres-listen"
                 )
                 self._thread.start()
-            number = self._count
         self._tried.wait(patience)
-        return number
+        with self._lock:
+            self._count += 1
+            self._waiters[self._count] = waiter
+            return self._count
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the table of those who wait can be reached."""
+        return self.hears or self._polls
 
     def remove(self, number: int) -> None:
         self._waiters.pop(number, None)
@@ -101,16 +110,16 @@ class Listener:
                         pause = 0.1
                         self._hear(session, stop)
                     else:
-                        pause = DEAF
+                        self._poll(stop)
                 finally:
-                    self.hears = False
+                    self.hears = self._polls = False
                     session.close()
             except (psycopg.Error, BackburnerError):
                 logger.debug("not listening", exc_info=True)
             self._tried.set()
-            if select.select([stop], [], [], pause * random.uniform(0.5, 1.0))[0]:
+            if _told(stop, pause * random.uniform(0.5, 1.0)):
                 return
-            pause = min(pause * 2, 2.0) if pause < DEAF else DEAF
+            pause = min(pause * 2, 2.0)
 
     def _begins(self, session: Session) -> bool:
         """Whether messages of other sessions arrive."""
@@ -125,17 +134,19 @@ class Listener:
                 return False
             select.select([session.fileno()], [], [], left)
         self.hears = True
-        if self._tried.is_set():
-            for waiter in list(self._waiters.values()):
-                waiter.call()
-        self._tried.set()
+        self._begun()
         return True
+
+    def _begun(self) -> None:
+        for waiter in list(self._waiters.values()):
+            waiter.call()
+        self._tried.set()
 
     def _say(self) -> None:
         if not self._said:
             self._said = True
             logger.warning(
-                "no wake-ups from %s: a pooler in transaction mode is in between, so who waits looks every 0.1 s; "
+                "no wake-ups from %s: a pooler in transaction mode is in between, so they are polled for; "
                 "give a direct URL for listening, as in ?listen=postgresql%%3A%%2F%%2F…",
                 self._database.address.place,
             )
@@ -148,6 +159,19 @@ class Listener:
                     self._call(word)
                 else:
                     self._announce(word)
+
+    def _poll(self, stop: int) -> None:
+        """For a while; an error when the server goes."""
+        self._polls = True
+        self._begun()
+        end = time.monotonic() + DEAF
+        while time.monotonic() < end and not _told(stop, POLL):
+            known = [(number, each) for number, each in list(self._waiters.items()) if each.registered]
+            if known:
+                left = self._database.run(_left(self.channel))
+                for number, waiter in known:
+                    if left.get(number, 0) < len(waiter.topics):
+                        waiter.call()
 
     def _messages(self, session: Session) -> list[tuple[str, str]]:
         session.pgconn.consume_input()
@@ -167,6 +191,16 @@ class Listener:
 
     def after_fork(self) -> None:
         self._begin()
+
+
+def _left(channel: str) -> Operation[dict[int, int]]:
+    """How many topics of each waiter are on the table."""
+    return dict((yield Do("listen_left", {"channel": channel})))
+
+
+def _told(stop: int, seconds: float) -> bool:
+    """Whether the thread is told to end within that time."""
+    return bool(select.select([stop], [], [], seconds)[0])
 
 
 _listeners: weakref.WeakSet[Listener] = weakref.WeakSet()

@@ -140,3 +140,6 @@ DELETE FROM {schema}.waiting WHERE channel = %(channel)s::text AND waiter = %(wa
 
 -- name: listen_probe
 SELECT pg_notify(%(channel)s::text, 'probe')
+
+-- name: listen_left
+SELECT waiter, count(*) FROM {schema}.waiting WHERE channel = %(channel)s::text GROUP BY waiter
