@@ -156,7 +156,7 @@ def test_a_statement_timeout_is_an_error_that_says_so(url: str, broker: Postgres
 def test_a_lock_that_is_held_for_long_says_who_to_ask(url: str, broker: PostgresBroker) -> None:
     [job] = [add(broker), *take(broker)][1:]
     sql(url, f"ALTER FUNCTION {schema_of(url)}.exchange SET lock_timeout = '50ms'")
-    with locked(url), pytest.raises(BrokerUnavailable, match="transaction that has stayed open.*doctor"):
+    with locked(url), pytest.raises(BrokerUnavailable, match="transaction that has it.*doctor"):
         broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None))
     assert (
         broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None)).lost == []
@@ -166,7 +166,7 @@ def test_a_lock_that_is_held_for_long_says_who_to_ask(url: str, broker: Postgres
 def test_too_many_connections(url: str, broker: PostgresBroker) -> None:
     add(broker)
     with slow_role(url, "CONNECTION LIMIT 0", setting=False) as crowded:
-        with pytest.raises(BrokerUnavailable, match="too many connections: raise max_connections"):
+        with pytest.raises(BrokerUnavailable, match=r"too many connections.*raise max_connections"):
             add(crowded)
         sql(url, "ALTER ROLE slow CONNECTION LIMIT 5")
         add(crowded)

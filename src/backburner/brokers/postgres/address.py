@@ -68,7 +68,7 @@ def _libpq(url: str) -> dict[str, str]:
         found = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
         raise ConfigError(
-            f"libpq cannot read the URL: {str(error).strip()}; Backburner's own parameters are schema, patience and "
-            "listen"
+            f"libpq cannot read the URL: {str(error).strip()}; "
+            "Backburner's own parameters are schema, patience and listen"
         ) from error
     return _DEFAULTS | {name: str(value) for name, value in found.items() if value is not None}

@@ -136,8 +136,8 @@ class Database:
             self._room.get(timeout=max(end - time.monotonic(), ANSWER))
         except Empty:
             raise BrokerUnavailable(
-                f"all {CONNECTIONS} connections of this process have been busy for {ANSWER:g} s: the server at "
-                f"{self.address.place} is too slow, or too many threads ask at once"
+                f"all {CONNECTIONS} connections of this process have been busy for {ANSWER:g} s: "
+                f"the server at {self.address.place} is too slow, or too many threads ask at once"
             ) from None
         try:
             session = self._session()

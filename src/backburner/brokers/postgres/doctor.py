@@ -38,11 +38,13 @@ def checkup(address: Address) -> list[Check]:
     checks: list[Check] = []
     try:
         with closing(connect(address.conninfo, 4 * ANSWER)) as session:
-            for look in (_server, _schema, _durable, _vacuum, _snapshots, _connections):
-                checks += look(session, address.schema)
-                if checks[-1].level is Level.FAIL and look in (_server, _schema):
-                    return checks
-            checks += _wakes(session, address)
+            checks += [*_server(session), *_schema(session, address.schema)]
+            if all(check.level is Level.OK for check in checks):
+                checks += _durable(session)
+                checks += _vacuum(session, address.schema)
+                checks += _snapshots(session)
+                checks += _connections(session)
+                checks += _wakes(session, address)
     except psycopg.Error as error:
         checks.append(Check(Level.FAIL, str(translation(error, address.place))))
     return checks
@@ -52,7 +54,7 @@ def _rows(session: Session, statement: str, *values: Any) -> list[tuple[Any, ...
     return session.execute(statement.encode(), values, prepare=False).fetchall()
 
 
-def _server(session: Session, name: str) -> Iterator[Check]:
+def _server(session: Session) -> Iterator[Check]:
     try:
         schema.check_server(session)
     except BackburnerError as error:
@@ -79,7 +81,7 @@ def _schema(session: Session, name: str) -> Iterator[Check]:
         yield Check(Level.FAIL, state, "backburner migrate --url URL")
 
 
-def _durable(session: Session, name: str) -> Iterator[Check]:
+def _durable(session: Session) -> Iterator[Check]:
     settings = dict(
         _rows(
             session,
@@ -128,7 +130,7 @@ def _vacuum(session: Session, name: str) -> Iterator[Check]:
         yield Check(Level.OK, text)
 
 
-def _snapshots(session: Session, name: str) -> Iterator[Check]:
+def _snapshots(session: Session) -> Iterator[Check]:
     rows = _rows(
         session,
         "SELECT pid, coalesce(application_name, ''), state, "
@@ -142,8 +144,8 @@ def _snapshots(session: Session, name: str) -> Iterator[Check]:
     for pid, application, state, age in rows:
         yield Check(
             Level.WARN,
-            f"session {pid} ({application or 'unnamed'}, {state}) has held a snapshot for {span(age)}: vacuum cannot "
-            "remove what has died since",
+            f"session {pid} ({application or 'unnamed'}, {state}) has held a snapshot for {span(age)}: "
+            "vacuum cannot remove what has died since",
             f"end its transaction, or SELECT pg_terminate_backend({pid})",
         )
     for (slot,) in slots:
@@ -156,7 +158,7 @@ def _snapshots(session: Session, name: str) -> Iterator[Check]:
         yield Check(Level.OK, "nothing holds vacuum back")
 
 
-def _connections(session: Session, name: str) -> Iterator[Check]:
+def _connections(session: Session) -> Iterator[Check]:
     [(used, most)] = _rows(
         session,
         "SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity "
@@ -178,13 +180,13 @@ def _wakes(session: Session, address: Address) -> Iterator[Check]:
     if heard:
         [(waiting,)] = _rows(
             session,
-            f'SELECT count(DISTINCT (channel, waiter)) FROM "{address.schema}".waiting '
+            f'SELECT count(DISTINCT (channel, waiter)) FROM "{address.schema}".waiting '  # noqa: S608
             "WHERE until > clock_timestamp()",
         )
         yield Check(Level.OK, f"wake-ups come through; {plural(waiting, 'waiter waits', 'waiters wait')}")
     else:
         yield Check(
             Level.WARN,
-            "wake-ups do not come through: a pooler in transaction mode is in between, so who waits looks every 0.1 s",
+            "wake-ups do not come through: a pooler in transaction mode is in between, so they are polled for",
             "give a direct URL for listening, as in ?listen=postgresql%3A%2F%2FHOST%2FDATABASE",
         )

@@ -20,13 +20,16 @@ LEASE_LOST = "BB001"
 CONFLICTS = ("40001", "40P01")
 """Two transactions were in each other's way: the server undid this one, and it may be sent again at once."""
 
+_MISSING = ("3F000", "42883", "42P01")
 _TEMPORARY = {
-    "25006": "the server at {place} takes no writes (a standby, or default_transaction_read_only): name the primary",
+    "40001": "transactions at {place} were in each other's way: try again",
+    "40P01": "transactions at {place} waited for each other: try again",
+    "25006": "the server at {place} takes no writes (a standby, or read-only by default): name the primary",
     "53100": "the server at {place} has no disk space left: free some; nothing was stored",
     "53200": "the server at {place} is out of memory: give it some, or lower work_mem; nothing was stored",
-    "53300": "the server at {place} has too many connections: raise max_connections, or put PgBouncer in between",
-    "55P03": "waited too long for a lock at {place}: end the transaction that has stayed open (see `backburner doctor`)",
-    "57014": "a statement at {place} took longer than statement_timeout: raise it for this role, or see what is slow",
+    "53300": "too many connections to {place}: raise max_connections, or put PgBouncer in between",
+    "55P03": "a lock at {place} is held too long: end the transaction that has it (see `backburner doctor`)",
+    "57014": "a statement at {place} took longer than statement_timeout: raise it for this role",
     "57P01": "the server at {place} is shutting down, or an administrator ended the session",
     "57P02": "the server at {place} crashed and restarts",
     "57P03": "the server at {place} is starting or stopping",
@@ -36,7 +39,7 @@ _PERMANENT = {
     "28P01": "the server at {place} refused the password: correct it in the URL, or in ~/.pgpass",
     "28000": "the server at {place} lets this user in not at all: see its pg_hba.conf",
     "3D000": "there is no such database at {place}: create it, or correct the URL",
-    "42501": "this role lacks a right at {place}: use the role that ran `backburner migrate`, or grant it",
+    "42501": "this role lacks a right at {place}: use the one that ran `backburner migrate`, or grant it",
 }
 # Before a session exists psycopg has no SQLSTATE: the server's words have to do.
 _SIGNS = {
@@ -65,25 +68,26 @@ def translation(error: Exception, place: str) -> BackburnerError:
     """What to raise: `BrokerUnavailable` for what may pass, another `BrokerError` for what needs a person."""
     text = str(error).strip()
     code = sqlstate(error) or next((code for sign, code in _SIGNS.items() if sign in text), None)
+    kind, words = _judged(code) if code else _unanswered(error, text)
+    return kind(f"{words.format(place=place)} ({text})")
+
+
+def _judged(code: str) -> tuple[type[BackburnerError], str]:
     if code == LEASE_LOST:
-        return LeaseLost("the job is owned by another attempt by now: roll back, nothing can be stored")
-    if code in {"3F000", "42883", "42P01"}:
-        return SchemaError(
-            f"that database ({place}) has no Backburner tables of this version: run `backburner migrate` ({text})"
-        )
-    if code in _PERMANENT:
-        return BrokerError(f"{_PERMANENT[code].format(place=place)} ({text})")
+        return LeaseLost, "the job is owned by another attempt by now: stop; roll your transaction back"
+    if code in _MISSING:
+        return SchemaError, "there are no tables of this version at {place}: run `backburner migrate`"
     if code in _TEMPORARY:
-        return BrokerUnavailable(f"{_TEMPORARY[code].format(place=place)} ({text})")
-    if code in CONFLICTS:
-        return BrokerUnavailable(f"transactions at {place} were in each other's way: try again ({text})")
-    if code is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        if "SSL" in text or "certificate" in text:
-            return BrokerError(
-                f"no encrypted connection to {place}: enable TLS there, or correct sslmode and sslrootcert in the "
-                f"URL ({text})"
-            )
-        return BrokerUnavailable(
-            f"cannot reach PostgreSQL at {place}: see that it runs and that the network lets you through ({text})"
+        return BrokerUnavailable, _TEMPORARY[code]
+    return BrokerError, _PERMANENT.get(code, "PostgreSQL at {place} refused a request")
+
+
+def _unanswered(error: Exception, text: str) -> tuple[type[BackburnerError], str]:
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return BrokerError, "a request to PostgreSQL at {place} cannot be made"
+    if "SSL" in text or "certificate" in text:
+        return (
+            BrokerError,
+            "no encrypted connection to {place}: enable TLS there, or correct sslmode in the URL",
         )
-    return BrokerError(f"PostgreSQL at {place} refused a request: {text}")
+    return BrokerUnavailable, "cannot reach PostgreSQL at {place}: see that it runs and lets you through"

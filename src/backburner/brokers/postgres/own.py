@@ -2,10 +2,10 @@
 
 1. The kind of connection is recognised by the module of its class: nothing is imported that is not there.
 2. A transaction must be open there, or be opened by the driver's rules: in autocommit the promise would be empty.
-3. Each step is the same statement, written for the driver, with `later` true: whoever is to be woken is told by the
-   commit.
-4. The server undoes all of it with the caller's rollback. When a completion is refused it raises an error there, after
-   which that transaction can only be rolled back.
+3. Each step is the same statement, written for the driver, with `later` true: whoever is to be woken is told
+   by the commit.
+4. The server undoes all of it with the caller's rollback. When a completion is refused it raises an error
+   there, after which that transaction can only be rolled back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
 
 ACCEPTED = "psycopg.Connection, sqlalchemy Connection or Session"
-ACCEPTED_ASYNC = "psycopg.AsyncConnection, asyncpg Connection, sqlalchemy AsyncConnection or AsyncSession"
+ACCEPTED_ASYNC = "psycopg.AsyncConnection, asyncpg.Connection, sqlalchemy AsyncConnection or AsyncSession"
 
 
 class Statement(NamedTuple):
@@ -161,8 +161,8 @@ async def _asqlalchemy_session(session: Any, statement: Statement, given: Mappin
 def _begun(commits_alone: bool) -> None:
     if commits_alone:
         raise ConfigError(
-            "no transaction is open on that connection, which commits each statement by itself, so the promise would "
-            "be empty: begin one first, or leave out connection="
+            "no transaction is open on that connection, which commits each statement by itself, so the promise "
+            "would be empty: begin one first, or leave out connection="
         )
 
 

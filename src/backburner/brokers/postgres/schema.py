@@ -42,12 +42,19 @@ def channel(name: str) -> str:
     return f"backburner:{name}"
 
 
+def _named(statement: str, name: str) -> bytes:
+    """`address.py` has seen to it that the name needs no more than quotes."""
+    return statement.replace("{schema}", f'"{name}"').replace("{channel}", channel(name)).encode()
+
+
 def version(connection: Connection, name: str) -> int:
     """The schema's version; 0 where there is none."""
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f'"{name}".migrations']).fetchone()
     if row is None or not row[0]:
         return 0
-    row = connection.execute(f'SELECT coalesce(max(number), 0) FROM "{name}".migrations').fetchone()
+    row = connection.execute(
+        _named("SELECT coalesce(max(number), 0) FROM {schema}.migrations", name)
+    ).fetchone()
     return 0 if row is None else int(row[0])
 
 
@@ -71,9 +78,10 @@ def migrate(connection: Connection, name: str) -> list[str]:
                 )
             for migration in migrations(PACKAGE):
                 if migration.number > current:
-                    script = migration.script.replace("{schema}", f'"{name}"')
-                    connection.execute(script.replace("{channel}", channel(name)).encode())
-                    connection.execute(f'INSERT INTO "{name}".migrations VALUES (%s, %s)', migration[:2])
+                    connection.execute(_named(migration.script, name))
+                    connection.execute(
+                        _named("INSERT INTO {schema}.migrations VALUES (%s, %s)", name), migration[:2]
+                    )
                     applied.append(migration.name)
         except psycopg.errors.InsufficientPrivilege as error:
             role = connection.info.user
@@ -111,6 +119,6 @@ def check_server(connection: Connection) -> None:
 
 def _newer(found: int, name: str) -> SchemaError:
     return SchemaError(
-        f"schema {name} is of version {found}, made by a newer Backburner; this one knows {VERSION}: "
-        "upgrade the package"
+        f"schema {name} is of version {found}, made by a newer Backburner; "
+        f"this one knows {VERSION}: upgrade the package"
     )

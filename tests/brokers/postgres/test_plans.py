@@ -1,0 +1,135 @@
+"""Every statement of the hot path goes by an index, and every call is one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from backburner import lifecycle
+from backburner.brokers.base import Beat, Claim, Operation
+from backburner.brokers.postgres.broker import PostgresBroker
+from backburner.brokers.postgres.session import Session
+from backburner.job import JobRecord
+from backburner.lifecycle import ErrorInfo
+from tests.brokers.postgres.conftest import add, new_job, schema_of, sql, take
+
+BATCH = 500
+
+
+@pytest.fixture
+def plans(broker: PostgresBroker) -> Iterator[list[str]]:
+    """The plans of all statements within the functions, as they are executed; the tables begin empty."""
+    found: list[str] = []
+    broker.run(broker.get([]))
+    [session] = broker._database._idle
+    session.execute("LOAD 'auto_explain'")
+    for setting in ("log_min_duration = 0", "log_nested_statements = on"):
+        session.execute(f"SET auto_explain.{setting}".encode())
+    session.execute("SET client_min_messages = log")
+    session.add_notice_handler(lambda notice: found.append(notice.message_primary or ""))
+    yield found
+
+
+def succeeded(jobs: list[JobRecord], now: float) -> list[lifecycle.Settlement]:
+    return [lifecycle.succeeded(job, b"1", now, keep=86400) for job in jobs]
+
+
+def test_the_hot_path_reads_no_table_from_end_to_end(broker: PostgresBroker, plans: list[str]) -> None:
+    broker.run(broker.enqueue([new_job() for _ in range(2 * BATCH)], {}))
+    broker.run(broker.enqueue([new_job(key="k"), new_job(delay=0.001)], {}))
+    broker.run(broker.stage(10))
+    jobs = take(broker, BATCH)
+    claim = Claim(worker="w1", queues=("default",), limit=BATCH, exclude=("slow",))
+    jobs = broker.run(broker.exchange(succeeded(jobs, broker.now()), claim)).jobs
+    boom = ErrorInfo("E", "boom")
+    broker.run(broker.exchange([lifecycle.retrying(job, boom, 1, broker.now()) for job in jobs], None))
+    broker.run(broker.cancel([add(broker).id], "enough", 60))
+    broker.run(broker.note(jobs[0], b"1", None))
+    assert len(plans) > 50
+    for plan in plans:
+        for table in ("jobs", "finished", "keys", "workers"):
+            assert f"Seq Scan on {table}" not in plan, plan
+        assert "JIT" not in plan, plan
+        assert "Index Scan using jobs_running" not in plan, plan
+
+
+CALLS: dict[str, Callable[[PostgresBroker, list[JobRecord]], Operation[Any]]] = {
+    "enqueue of 1,000": lambda broker, _: broker.enqueue([new_job() for _ in range(1000)], {}),
+    "exchange of 500 and 500": lambda broker, jobs: broker.exchange(
+        succeeded(jobs, broker.now()), Claim(worker="w1", queues=("default", "other"), limit=BATCH)
+    ),
+    "heartbeat": lambda broker, _: broker.heartbeat(
+        [Beat(worker="w1", lease=60), Beat(worker="w2", lease=60)]
+    ),
+    "stage": lambda broker, _: broker.stage(1000),
+    "orphans": lambda broker, _: broker.orphans(1000, None),
+    "note": lambda broker, jobs: broker.note(jobs[0], b"1", None),
+    "get": lambda broker, jobs: broker.get([job.id for job in jobs]),
+    "cancel": lambda broker, jobs: broker.cancel([job.id for job in jobs], "enough", 60),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_is_one_statement(broker: PostgresBroker, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker.run(broker.enqueue([new_job() for _ in range(2 * BATCH)], {}))
+    jobs = take(broker, BATCH)
+    asked: list[bytes] = []
+    ask = Session.ask
+
+    def counted(self: Session, statement: bytes, *rest: Any) -> list[tuple[Any, ...]]:
+        asked.append(statement)
+        return ask(self, statement, *rest)
+
+    monkeypatch.setattr(Session, "ask", counted)
+    broker.run(CALLS[call](broker, jobs))
+    assert len(asked) == 1
+
+
+def test_what_was_claimed_long_ago_is_not_waded_through_while_an_old_snapshot_is_open(
+    broker: PostgresBroker, url: str
+) -> None:
+    """Counted in pages that the next claim reads; without the floor they grow with every job claimed."""
+    broker.run(broker.heartbeat([Beat(worker="w1", lease=3600, new=True)]))
+    claim = Claim(worker="w1", queues=("default",), limit=BATCH)
+    with psycopg.connect(url.partition("?")[0]) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute(f"SELECT count(*) FROM {schema_of(url)}.jobs".encode())
+        jobs: list[JobRecord] = []
+        read = []
+        for _ in range(20):
+            broker.run(broker.enqueue([new_job() for _ in range(BATCH)], {}))
+            jobs = broker.run(broker.exchange(succeeded(jobs, broker.now()), claim)).jobs
+            sql(url, f"UPDATE {schema_of(url)}.lanes SET looked_at = 0")
+            [(plan,)] = sql(
+                url,
+                f"""EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT FROM {schema_of(url)}.jobs
+                WHERE state = 'queued' AND queue = 'default' AND priority = 0
+                  AND run_at >= (SELECT min(floor) FROM {schema_of(url)}.lanes) ORDER BY run_at LIMIT 500""",
+            )
+            read.append(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+    assert max(read[10:]) < 2 * max(read[4:10]) + 50, read
+
+
+def test_a_job_below_the_floor_is_found(broker: PostgresBroker, url: str) -> None:
+    """However it came there: the sweep is the backstop."""
+    job = add(broker)
+    sql(url, f"UPDATE {schema_of(url)}.lanes SET floor = floor + 100, swept_at = 0")
+    assert take(broker) == []
+    broker.run(broker.prune(10, 10))
+    assert [each.id for each in take(broker)] == [job.id]
+
+
+def test_a_job_that_is_committed_late_is_not_skipped(broker: PostgresBroker, url: str) -> None:
+    """Its transaction began before others enqueued, and ended after their jobs were claimed."""
+    add(broker)
+    with psycopg.connect(url.partition("?")[0]) as own:
+        [late] = broker.run_on(own, broker.enqueue([new_job()], {}))
+        for _ in range(10):
+            add(broker)
+            assert len(take(broker, 10)) >= 1
+            sql(url, f"UPDATE {schema_of(url)}.lanes SET looked_at = 0")
+        own.commit()
+    assert [job.id for job in take(broker, 10)] == [late.id]
