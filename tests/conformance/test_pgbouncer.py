@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backburner.testing.conformance import clock, other, runner, store  # noqa: F401 - fixtures
 from backburner.testing.conformance.crowds import *  # noqa: F403 - tests
+from backburner.testing.conformance.kit import clock, other, runner, store  # noqa: F401 - fixtures
 from backburner.testing.conformance.wakes import *  # noqa: F403 - tests
 from tests.servers.pgbouncer import PgBouncer
 from tests.stores import MakeBroker, postgres_at

@@ -49,7 +49,8 @@ def shape(server: PostgresServer, name: str) -> list[tuple[Any, ...]]:
         UNION ALL
         SELECT indexname, indexdef, '', '' FROM pg_indexes WHERE schemaname = '{name}'
         UNION ALL
-        SELECT proname, pg_get_functiondef(oid), '', '' FROM pg_proc WHERE pronamespace = '{name}'::regnamespace
+        SELECT proname, pg_get_functiondef(oid), '', '' FROM pg_proc
+        WHERE pronamespace = '{name}'::regnamespace
         ORDER BY 1, 2
         """,
     )
@@ -149,7 +150,7 @@ def test_a_schema_of_a_newer_version_is_refused(postgres_server: PostgresServer,
     first.migrate()
     run(postgres_server, f"INSERT INTO {name}.migrations VALUES ({schema.VERSION + 1}, 'future')")
     for act in (first.migrate, lambda: first.run(first.queues())):
-        with pytest.raises(SchemaError, match="newer Backburner.*upgrade the package"):
+        with pytest.raises(SchemaError, match=r"newer Backburner.*upgrade the package"):
             act()
     first.close()
 

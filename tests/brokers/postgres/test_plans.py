@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -20,7 +20,7 @@ BATCH = 500
 
 
 @pytest.fixture
-def plans(broker: PostgresBroker) -> Iterator[list[str]]:
+def plans(broker: PostgresBroker) -> list[str]:
     """The plans of all statements within the functions, as they are executed; the tables begin empty."""
     found: list[str] = []
     broker.run(broker.get([]))
@@ -30,7 +30,7 @@ def plans(broker: PostgresBroker) -> Iterator[list[str]]:
         session.execute(f"SET auto_explain.{setting}".encode())
     session.execute("SET client_min_messages = log")
     session.add_notice_handler(lambda notice: found.append(notice.message_primary or ""))
-    yield found
+    return found
 
 
 def succeeded(jobs: list[JobRecord], now: float) -> list[lifecycle.Settlement]:

@@ -1,8 +1,12 @@
-"""What goes wrong with a server: one clear error that says what to do, nothing lost, and on it goes afterwards."""
+"""What goes wrong with a server: one clear error that says what to do, nothing lost, and then it goes on."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -83,7 +87,7 @@ def test_a_network_that_says_nothing_is_no_hang(
     monkeypatch.setattr("backburner.brokers.postgres.database.ANSWER", 1.0)
     add(far)
     proxy.stall()
-    with pytest.raises(BrokerUnavailable, match="did not answer in time|cannot reach"):
+    with pytest.raises(BrokerUnavailable, match=r"did not answer in time|cannot reach"):
         take(far)
     proxy.resume()
     assert len(take(far)) == 1
@@ -118,7 +122,7 @@ def test_a_server_that_is_away_is_unavailable_within_the_patience(
 ) -> None:
     add(impatient)
     postgres_server.stop()
-    with pytest.raises(BrokerUnavailable, match="cannot reach PostgreSQL at 127.0.0.1"):
+    with pytest.raises(BrokerUnavailable, match=r"cannot reach PostgreSQL at 127.0.0.1"):
         add(impatient)
     postgres_server.start()
     assert len(take(impatient, 10)) == 1
@@ -147,16 +151,17 @@ def test_a_waiter_hears_again_after_a_restart(
 
 def test_a_statement_timeout_is_an_error_that_says_so(url: str, broker: PostgresBroker) -> None:
     add(broker)
-    with slow_role(url, "statement_timeout = '50ms'") as slow, locked(url):
-        with pytest.raises(BrokerUnavailable, match="longer than statement_timeout: raise it"):
-            add(slow, id=ids_of(broker)[0])
-    add(broker)
+    [job] = take(broker)
+    slow_words = pytest.raises(BrokerUnavailable, match="longer than statement_timeout: raise it")
+    with slow_role(url, "statement_timeout = '50ms'") as slow, locked(url), slow_words:
+        slow.run(slow.note(job, b"1", None))
+    assert broker.run(broker.note(job, b"1", None))
 
 
 def test_a_lock_that_is_held_for_long_says_who_to_ask(url: str, broker: PostgresBroker) -> None:
     [job] = [add(broker), *take(broker)][1:]
     sql(url, f"ALTER FUNCTION {schema_of(url)}.exchange SET lock_timeout = '50ms'")
-    with locked(url), pytest.raises(BrokerUnavailable, match="transaction that has it.*doctor"):
+    with locked(url), pytest.raises(BrokerUnavailable, match=r"transaction that has it.*doctor"):
         broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None))
     assert (
         broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None)).lost == []
@@ -175,20 +180,16 @@ def test_too_many_connections(url: str, broker: PostgresBroker) -> None:
 def test_a_server_that_takes_no_writes(url: str, broker: PostgresBroker) -> None:
     add(broker)
     with slow_role(url, "default_transaction_read_only = on") as reader:
-        with pytest.raises(BrokerUnavailable, match="takes no writes.*name the primary"):
+        with pytest.raises(BrokerUnavailable, match=r"takes no writes.*name the primary"):
             add(reader)
         assert len(ids(reader)) == 1
 
 
 def test_a_role_without_rights(url: str, broker: PostgresBroker) -> None:
     add(broker)
-    with slow_role(url, "work_mem = '4MB'", superuser=False) as stranger:
-        with pytest.raises(BrokerError, match="lacks a right"):
-            add(stranger)
-
-
-def ids_of(broker: PostgresBroker) -> list[str]:
-    return sorted(ids(broker))
+    refused = pytest.raises(BrokerError, match="lacks a right")
+    with slow_role(url, "work_mem = '4MB'", superuser=False) as stranger, refused:
+        add(stranger)
 
 
 class slow_role:  # noqa: N801 - reads as what it gives
@@ -241,6 +242,44 @@ def test_a_wrong_password(tmp_path: Path) -> None:
                 add(wrong)
             assert not isinstance(caught.value, BrokerUnavailable)
             assert "wrong@" not in str(caught.value)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MB, where the system lets us make one."""
+    folder = Path(tempfile.mkdtemp())
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=777", "tmpfs", str(folder)]
+    made = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        folder.rmdir()
+        pytest.skip(f"no disk can be filled up here: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.rmdir()
+
+
+def test_a_full_disk(
+    small_disk: Path, postgres_server: PostgresServer, url: str, impatient: PostgresBroker
+) -> None:
+    """Nothing of the batch is stored, and the jobs that were stay."""
+    first = add(impatient)
+    inner = small_disk / "inner"
+    inner.mkdir()
+    if postgres_server.user:
+        shutil.chown(inner, postgres_server.user)
+    sql(url, f"CREATE TABLESPACE small LOCATION '{inner}'")
+    sql(url, f"ALTER TABLE {schema_of(url)}.jobs SET TABLESPACE small")
+    noise = [os.urandom(100_000).hex().encode() for _ in range(10)]
+    last: list[JobRecord] = []
+    with pytest.raises(BrokerUnavailable, match="no disk space left: free some; nothing was stored"):
+        for _ in range(100):
+            last = [new_job(payload=b'"%s"' % each) for each in noise]
+            impatient.run(impatient.enqueue(last, {}))
+    assert impatient.run(impatient.get([job.id for job in last])) == []
+    assert [job.id for job in take(impatient)] == [first.id]
+    sql(url, f"ALTER TABLE {schema_of(url)}.jobs SET TABLESPACE pg_default")
+    sql(url, "DROP TABLESPACE small")
+    impatient.run(impatient.enqueue(last, {}))
 
 
 WRONG = {
@@ -312,7 +351,7 @@ def test_a_thread_that_is_interrupted_in_a_call_spoils_nobodys_connection(
     def settle() -> None:
         try:
             broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None))
-        except BaseException as error:
+        except (Stop, BrokerError) as error:
             seen.append(error)
 
     with locked(url):

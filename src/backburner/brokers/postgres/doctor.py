@@ -71,7 +71,7 @@ def _schema(session: Session, name: str) -> Iterator[Check]:
     elif found > schema.VERSION:
         yield Check(
             Level.FAIL,
-            f"schema {name} is of version {found}, made by a newer Backburner; this one knows {schema.VERSION}",
+            f"schema {name} is of version {found}, made by a newer Backburner; this knows {schema.VERSION}",
             "upgrade the package",
         )
     else:
@@ -187,6 +187,6 @@ def _wakes(session: Session, address: Address) -> Iterator[Check]:
     else:
         yield Check(
             Level.WARN,
-            "wake-ups do not come through: a pooler in transaction mode is in between, so they are polled for",
+            "wake-ups do not come through a pooler in transaction mode: they are polled for",
             "give a direct URL for listening, as in ?listen=postgresql%3A%2F%2FHOST%2FDATABASE",
         )

@@ -1,7 +1,8 @@
 """Operations on a caller's own connection, inside the caller's transaction.
 
 1. The kind of connection is recognised by the module of its class: nothing is imported that is not there.
-2. A transaction must be open there, or be opened by the driver's rules: in autocommit the promise would be empty.
+2. A transaction must be open there, or be opened by the driver's rules: in autocommit the promise would be
+   empty.
 3. Each step is the same statement, written for the driver, with `later` true: whoever is to be woken is told
    by the commit.
 4. The server undoes all of it with the caller's rollback. When a completion is refused it raises an error
@@ -96,7 +97,7 @@ class Own:
             )
         name = f"{type(connection).__module__}.{type(connection).__qualname__}"
         raise ConfigError(
-            f"connection= takes {ACCEPTED}, and in asynchronous calls {ACCEPTED_ASYNC} as well, but not {name}"
+            f"connection= takes {ACCEPTED}, and in asynchronous calls {ACCEPTED_ASYNC} as well; not {name}"
         )
 
     def _translated(self, error: Exception) -> Exception:
@@ -161,8 +162,8 @@ async def _asqlalchemy_session(session: Any, statement: Statement, given: Mappin
 def _begun(commits_alone: bool) -> None:
     if commits_alone:
         raise ConfigError(
-            "no transaction is open on that connection, which commits each statement by itself, so the promise "
-            "would be empty: begin one first, or leave out connection="
+            "no transaction is open on that connection: it commits each statement by itself, and the promise "
+            "would be empty; begin one first, or leave out connection="
         )
 
 

@@ -107,10 +107,10 @@ def check(connection: Connection, name: str) -> None:
 
 def check_server(connection: Connection) -> None:
     """Refuse a server that cannot do what is needed."""
-    if connection.info.server_version < OLDEST_SERVER:
+    found, oldest = connection.info.server_version // 10000, OLDEST_SERVER // 10000
+    if found < oldest:
         raise BrokerError(
-            f"the server is PostgreSQL {connection.info.server_version // 10000}, and {OLDEST_SERVER // 10000} is "
-            "the oldest that will do: upgrade it"
+            f"the server is PostgreSQL {found}, and {oldest} is the oldest that will do: upgrade it"
         )
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
