@@ -18,8 +18,9 @@ import select
 import threading
 import time
 import weakref
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from backburner.brokers.postgres.wake import NotifyWaiter
 
 logger = logging.getLogger("backburner")
+T = TypeVar("T")
 PROBE = 1.0
 """Seconds that the first message may take."""
 DEAF = 60.0
@@ -62,6 +64,7 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()
         self._stop: tuple[int, int] | None = None
+        self._registrar: ThreadPoolExecutor | None = None
 
     def add(self, waiter: NotifyWaiter, patience: float) -> int:
         """The number of a new waiter. Waits so long at most until the listening has begun."""
@@ -84,6 +87,13 @@ class Listener:
         """Whether the table of those who wait can be reached."""
         return self.hears or self._polls
 
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Do it after all that was submitted before: a registration must not come after its own end."""
+        with self._lock:
+            if self._registrar is None:
+                self._registrar = ThreadPoolExecutor(1, thread_name_prefix="backburner-postgres-register")
+            return self._registrar.submit(work)
+
     def remove(self, number: int) -> None:
         self._waiters.pop(number, None)
 
@@ -91,6 +101,9 @@ class Listener:
         with self._lock:
             thread, self._thread = self._thread, None
             stop, self._stop = self._stop, None
+            registrar, self._registrar = self._registrar, None
+        if registrar is not None:
+            registrar.shutdown()
         if thread is not None and stop is not None:
             os.write(stop[1], b"!")
             thread.join()
@@ -156,7 +169,8 @@ class Listener:
         while stop not in select.select([session.fileno(), stop], [], [])[0]:
             for channel, word in self._messages(session):
                 if channel == self.channel:
-                    self._call(word)
+                    if word != "probe":
+                        self._call(word)
                 else:
                     self._announce(word)
 
@@ -180,9 +194,13 @@ class Listener:
             found.append((message.relname.decode(), message.extra.decode()))
         return found
 
-    def _call(self, number: str) -> None:
-        with suppress(ValueError, KeyError):
-            self._waiters[int(number)].call()
+    def _call(self, word: str) -> None:
+        number, _, topic = word.partition(" ")
+        waiter = self._waiters.get(int(number))
+        if waiter is not None:
+            waiter.call()
+        elif topic:  # it had stopped waiting when this came: the call is for another one
+            self.submit(lambda: self._database.run(once(Do("wake", {"topic": topic}))))
 
     def _announce(self, topic: str) -> None:
         for waiter in list(self._waiters.values()):

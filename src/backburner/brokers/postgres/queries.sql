@@ -143,3 +143,6 @@ SELECT pg_notify(%(channel)s::text, 'probe')
 
 -- name: listen_left
 SELECT waiter, count(*) FROM {schema}.waiting WHERE channel = %(channel)s::text GROUP BY waiter
+
+-- name: wake
+SELECT {schema}.wake(ARRAY[%(topic)s::text], ARRAY[1::bigint], false)

@@ -2,7 +2,7 @@
 
 1. Who waits registers in the table `waiting`: its topics, the channel of its process, its number. A
    statement that makes work takes as many as there is work for off that table, and notifies just their
-   channels. Who was woken registers again at once.
+   channels. Who was woken registers again when it waits again, and then looks twice.
 2. A process has one connection that listens, on a thread of its own (`listener.py`), for all its waiters.
 3. The race: a statement looks at the table, then commits. Who registers in between is not told, and who then
    looked before the commit saw nothing. So the first wait after a registration ends soon, for one more look;
@@ -109,7 +109,7 @@ class NotifyWaiter:
     def _woke(self, pause: float) -> bool:
         if self._called.is_set():
             self._called.clear()
-            self.register()
+            self._expires = 0.0
             self._second = True
             return True
         # What happened before it was on the table again was not told: whoever was woken looks twice.
@@ -134,7 +134,7 @@ class NotifyWaiter:
         if not self.topics or not self._listener.reaches:
             return None
         given = {"topics": self.topics, "seconds": EXPIRY, **self._name()}
-        return self._database.submit(lambda: self._put(given))
+        return self._listener.submit(lambda: self._put(given))
 
     def _put(self, given: dict[str, Any]) -> None:
         self._database.run(once(Do("listen", given)))
@@ -142,9 +142,9 @@ class NotifyWaiter:
 
     def end(self) -> None:
         self._listener.remove(self._number)
-        if self.topics and self._listener.reaches:
+        if self._listener.reaches and (self.registered or len(self.topics) > 1):
             given = self._name()
-            self._database.submit(lambda: self._database.run(once(Do("listen_end", given))))
+            self._listener.submit(lambda: self._database.run(once(Do("listen_end", given))))
 
     def _name(self) -> dict[str, Any]:
         return {"channel": self._listener.channel, "waiter": self._number}

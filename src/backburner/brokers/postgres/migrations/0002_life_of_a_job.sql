@@ -28,9 +28,12 @@ BEGIN
                     LIMIT wanted.count FOR UPDATE SKIP LOCKED
                 ) AS chosen
             ))
-            RETURNING channel, waiter
+            RETURNING channel, waiter, topic
         LOOP
-            PERFORM pg_notify(listener.channel, listener.waiter::text);
+            PERFORM pg_notify(
+                listener.channel,
+                listener.waiter || CASE WHEN octet_length(listener.topic) < 4000 THEN ' ' || listener.topic ELSE '' END
+            );
         END LOOP;
     END IF;
 END $$;
