@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from backburner.brokers.postgres.broker import PostgresBroker
 from backburner.testing.conformance.crowds import *  # noqa: F403 - tests
 from backburner.testing.conformance.kit import clock, other, runner, store  # noqa: F401 - fixtures
 from backburner.testing.conformance.wakes import *  # noqa: F403 - tests
 from tests.servers.pgbouncer import PgBouncer
-from tests.stores import MakeBroker, postgres_at
+from tests.stores import MakeBroker, postgres_url
 
 
 @pytest.fixture
 def make_broker(pgbouncer: PgBouncer, tmp_path: Path) -> MakeBroker:
-    return postgres_at(pgbouncer.url())
+    url = postgres_url(tmp_path).replace(pgbouncer.server.url(), pgbouncer.url())
+    return lambda clock: PostgresBroker(url, clock)
