@@ -17,4 +17,4 @@ from tests.stores import MakeBroker, postgres_url
 @pytest.fixture
 def make_broker(pgbouncer: PgBouncer, tmp_path: Path) -> MakeBroker:
     url = postgres_url(tmp_path).replace(pgbouncer.server.url(), pgbouncer.url())
-    return lambda clock: PostgresBroker(url, clock)
+    return lambda now: PostgresBroker(url, now)

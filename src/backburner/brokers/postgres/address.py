@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -43,11 +43,12 @@ def parsed(url: str) -> Address:
     """Raises `ConfigError`."""
     parts = urlsplit(url)
     own, rest = {"schema": "backburner", "patience": "10", "listen": ""}, []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    for part in filter(None, parts.query.split("&")):
+        name, _, value = part.partition("=")
         if name in own:
-            own[name] = value
+            own[name] = unquote(value)
         else:
-            rest.append((name, value))
+            rest.append(part)  # as it is: libpq reads a plus as a plus
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", own["schema"]):
         raise ConfigError(
             f"schema={own['schema']!r} is no name for a schema: up to 40 letters, digits and underscores"
@@ -58,7 +59,7 @@ def parsed(url: str) -> Address:
         patience = -1.0
     if not 0 <= patience < 3600:
         raise ConfigError(f"patience={own['patience']!r} is no number of seconds from 0 to 3600")
-    conninfo = _libpq(urlunsplit(parts._replace(query=urlencode(rest))))
+    conninfo = _libpq(urlunsplit(parts._replace(query="&".join(rest))))
     listen = _libpq(own["listen"]) if own["listen"] else conninfo
     return Address(conninfo, listen, own["schema"], patience)
 
