@@ -60,8 +60,8 @@ async def by_psycopg_with_dict_rows(url: str) -> AsyncIterator[Own]:
 
 
 @asynccontextmanager
-async def by_sqlalchemy(url: str) -> AsyncIterator[Own]:
-    with create_engine(plain(url, "+psycopg"), poolclass=NullPool).connect() as own:
+async def by_sqlalchemy(url: str, driver: str = "+psycopg") -> AsyncIterator[Own]:
+    with create_engine(plain(url, driver), poolclass=NullPool).connect() as own:
         yield Own(own, sync(lambda sql: own.execute(text(sql))), sync(own.commit), sync(own.rollback))
 
 
@@ -112,6 +112,10 @@ async def by_async_sqlalchemy_session(url: str, driver: str = "+asyncpg") -> Asy
     await engine.dispose()
 
 
+def over_psycopg2(url: str) -> AbstractAsyncContextManager[Own]:
+    return by_sqlalchemy(url, "+psycopg2")
+
+
 def over_psycopg(url: str) -> AbstractAsyncContextManager[Own]:
     return by_async_sqlalchemy_session(url, "+psycopg")
 
@@ -121,6 +125,7 @@ SYNC: dict[str, Open] = {
     "psycopg": by_psycopg,
     "psycopg, rows as dicts": by_psycopg_with_dict_rows,
     "SQLAlchemy": by_sqlalchemy,
+    "SQLAlchemy over psycopg2": over_psycopg2,
     "SQLAlchemy session": by_sqlalchemy_session,
 }
 ASYNC: dict[str, Open] = {

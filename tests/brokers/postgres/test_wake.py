@@ -46,15 +46,21 @@ def test_as_many_are_woken_as_there_is_work_for(broker: PostgresBroker, url: str
         assert sum(woken) == 2
 
 
-def test_nobody_is_notified_when_nobody_waits(broker: PostgresBroker, url: str) -> None:
+def test_who_waits_for_something_else_is_not_notified(broker: PostgresBroker, url: str) -> None:
     """A notification makes commits wait for each other."""
-    add(broker)
+    wait = f"INSERT INTO {schema_of(url)}.waiting VALUES ('queue:rare', 'mine', 7, now() + interval '1 h')"
     with psycopg.connect(url.partition("?")[0], autocommit=True) as listener:
-        listener.execute(f'LISTEN "backburner:{schema_of(url)}"'.encode())
+        heard: list[str] = []
+        listener.add_notify_handler(lambda notice: heard.append(notice.payload))
+        listener.execute("LISTEN mine")
+        listener.execute(wait.encode())
         add(broker)
         broker.run(broker.enqueue([new_job(delay=60)], {}))
         listener.execute("SELECT 1")
-        assert list(listener.notifies(timeout=0)) == []
+        assert heard == []
+        add(broker, queue="rare")
+        listener.execute("SELECT 1")
+        assert heard == ["7 queue:rare"]
 
 
 def test_who_waits_for_one_result_is_woken_by_it_alone(broker: PostgresBroker) -> None:
