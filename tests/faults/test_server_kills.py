@@ -104,13 +104,14 @@ def test_no_job_is_lost_and_none_is_stored_twice_when_the_server_is_killed(
     returned = {job_id for ids, _ in produced for job_id in ids}
     seen = effects(tmp_path)
     again = sum(count > 1 for count in seen.values())
+    refused = sum(count for _, count in produced)
+    away = ", ".join(f"{each:.1f}" for each in outages)
     with capsys.disabled():
         print(
-            f"\n{type(server).__name__}: {len(returned)} jobs, {KILLS} kills, {cuts} times all connections cut, "
-            f"{sum(refused for _, refused in produced)} enqueues refused; {again} jobs ran more than once; "
-            f"the server was away for {', '.join(f'{each:.1f}' for each in outages)} s; after the last restart "
-            f"the producers took {enqueued - restarted:.1f} s, and the backlog, {backlog} by then, was drained "
-            f"after {drained - restarted:.1f} s"
+            f"\n{type(server).__name__}: {len(returned)} jobs, {KILLS} kills, all connections cut {cuts} times, "
+            f"{refused} enqueues refused; {again} jobs ran more than once; the server was away for {away} s; "
+            f"after the last restart the producers took {enqueued - restarted:.1f} s, and the backlog, by then "
+            f"{backlog}, was drained after {drained - restarted:.1f} s"
         )
     assert len(returned) == JOBS
     ids = [job.id for job in found]

@@ -108,7 +108,7 @@ class EmbeddedWorker:
             self._renewal = asyncio.ensure_future(self._renew())
 
     async def _renew(self) -> None:
-        """Take a new name. It is known to the broker before the worker uses it: nothing else is given jobs."""
+        """Take a new name. The broker knows it before the worker uses it: no other is given jobs."""
         name = new_worker_id(os.getpid())
         while True:
             try:
