@@ -42,6 +42,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
+    at double precision := {schema}.clock(moment);
     queues text[];
     priorities integer[];
     run_ats double precision[];
@@ -49,7 +50,7 @@ DECLARE
 BEGIN
     WITH moved AS (
         UPDATE {schema}.jobs SET state = 'queued' WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM {schema}.jobs WHERE state IN ('scheduled', 'retrying') AND run_at <= {schema}.clock(moment)
+            SELECT ctid FROM {schema}.jobs WHERE state IN ('scheduled', 'retrying') AND run_at <= at
             ORDER BY run_at, seq LIMIT most FOR UPDATE SKIP LOCKED
         )) AND state IN ('scheduled', 'retrying')
         RETURNING queue, priority, run_at
