@@ -46,10 +46,10 @@ WHERE id = %(id)s::text AND token = %(token)s::int AND state = 'running'
 RETURNING id
 
 -- name: get
-SELECT {record} FROM {schema}.stored WHERE id = ANY (%(ids)s::text[])
+SELECT * FROM {schema}.get(%(ids)s::text[])
 
 -- name: history
-SELECT unnest(history) FROM {schema}.stored WHERE id = %(id)s::text
+SELECT {schema}.history(%(id)s::text)
 
 -- name: find
 SELECT {record} FROM {schema}.stored
