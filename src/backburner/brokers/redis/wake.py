@@ -38,6 +38,8 @@ LONGEST = 5.0
 """Seconds of one wait at most: a wake-up can be missed, and whoever waits looks again after each wait."""
 POLL = 0.2
 """Seconds of one wait while nobody listens."""
+PIECE = 0.1
+"""Seconds after which a waiting thread notices that it was interrupted."""
 RENEWAL = 15.0
 SILENCE = 45
 log = logging.getLogger("backburner")
@@ -245,7 +247,11 @@ class RedisWaiter:
         return self.registered or self._signal.acquire(blocking=False)
 
     def wait(self, timeout: float | None) -> bool:
-        return self._signal.acquire(timeout=self._pause(timeout))
+        end = time.monotonic() + self._pause(timeout)
+        woken = self._signal.acquire(blocking=False)
+        while not woken and (left := end - time.monotonic()) > 0:
+            woken = self._signal.acquire(timeout=min(left, PIECE))
+        return woken
 
     async def wait_async(self, timeout: float | None) -> bool:
         loop = asyncio.get_running_loop()
