@@ -75,7 +75,7 @@ def test_every_way_to_end_leaves_nothing(broker: RedisBroker, client: Redis) -> 
 
 def test_where_no_worker_prunes_new_jobs_push_out_what_is_overdue(broker: RedisBroker, client: Redis) -> None:
     clock = 1_800_000_000.0
-    broker._driver._clock = lambda: clock
+    broker._driver.clock.injected = lambda: clock
     bound = {"default": Bound(queue="default", max_length=1, on_full="drop_oldest", keep=60)}
     for _ in range(50):
         broker.run(broker.enqueue([new_job()], bound))

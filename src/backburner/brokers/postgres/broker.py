@@ -49,9 +49,9 @@ class PostgresBroker(PostgresInspector):
 
     def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
         self.url = url
-        self.clock = clock
         address = parsed(url)
-        self._database = Database(address)
+        self._database = Database(address, clock)
+        self.clock = self._database.clock
         self._wakes = Wakes(self._database)
         self._own = own.Own(address)
 
@@ -70,7 +70,7 @@ class PostgresBroker(PostgresInspector):
         return await self._own.arun_on(connection, operation)
 
     def now(self) -> float:
-        return self._database.now() if self.clock is None else self.clock()
+        return self.clock()
 
     def waiter(self, topics: Sequence[str]) -> AbstractContextManager[Waiter]:
         return self._wakes.listen(topics)
@@ -87,7 +87,7 @@ class PostgresBroker(PostgresInspector):
     def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
         if not jobs:
             return []
-        given = {"moment": self._moment(), "jobs": msgspec.json.encode(new_rows(jobs)).decode()}
+        given = {"moment": self.clock.moment, "jobs": msgspec.json.encode(new_rows(jobs)).decode()}
         bounded = [bounds[queue] for queue in {job.queue for job in jobs} if queue in bounds]
         if bounded:
             given["bounds"] = msgspec.json.encode([_bound(bound) for bound in bounded]).decode()
@@ -111,7 +111,7 @@ class PostgresBroker(PostgresInspector):
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
         ended, others, twice = settlement_rows(settlements)
         given = {
-            "moment": self._moment(),
+            "moment": self.clock.moment,
             "ended": ended,
             "others": others,
             "worker": claim and claim.worker,
@@ -121,9 +121,11 @@ class PostgresBroker(PostgresInspector):
         }
         rows = yield Do("exchange", given, again=False)
         refused = twice | {row[22] for row in rows if row[0] is None}
-        if not refused:
-            return Exchange([*map(schema.record, rows)], [])
         jobs = [schema.record(row) for row in rows if row[0] is not None]
+        if jobs:
+            self.clock.passed(jobs[-1].started_at or 0.0)
+        if not refused:
+            return Exchange(jobs, [])
         return Exchange(jobs, [each.job.id for n, each in enumerate(settlements) if n in refused])
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:
@@ -131,17 +133,16 @@ class PostgresBroker(PostgresInspector):
 
     def complete(self, settlement: Settlement) -> Operation[None]:
         ended, others, _ = settlement_rows([settlement])
-        yield Do("complete", {"moment": self._moment(), "ended": ended, "others": others}, again=False)
+        yield Do("complete", {"moment": self.clock.moment, "ended": ended, "others": others}, again=False)
 
     def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
         rows = [{**_timing(beat), "beat": msgspec.json.encode(beat).decode()} for beat in beats]
-        given = {"moment": self._moment(), "beats": msgspec.json.encode(rows).decode()}
+        given = {"moment": self.clock.moment, "beats": msgspec.json.encode(rows).decode()}
         cancel: dict[str, str] = {}
         lost: list[str] = []
         for kind, name, reason, now in (yield Do("heartbeat", given)):
             if kind == "now":
-                if self.clock is None:
-                    self._database.saw(now)
+                self.clock.saw(now)
             elif kind == "lost":
                 lost.append(name)
             else:
@@ -149,16 +150,16 @@ class PostgresBroker(PostgresInspector):
         return Directives(cancel, lost)
 
     def stage(self, limit: int) -> Operation[Staged]:
-        [row] = yield Do("stage", {"moment": self._moment(), "limit": limit})
+        [row] = yield Do("stage", {"moment": self.clock.moment, "limit": limit})
         return Staged(*row)
 
     def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
         which = None if workers is None else [*workers]
-        rows = yield Do("orphans", {"moment": self._moment(), "limit": limit, "workers": which})
+        rows = yield Do("orphans", {"moment": self.clock.moment, "limit": limit, "workers": which})
         return [schema.record(row) for row in rows]
 
     def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
-        moment = self._moment()
+        moment = self.clock.moment
         # Apart from the rest: it waits for locks, and nobody shall wait for its own meanwhile.
         [(deleted,)] = yield Do("prune_slot", {"moment": moment})
         rows = yield Do("prune", {"moment": moment, "limit": limit, "max_dead": max_dead})

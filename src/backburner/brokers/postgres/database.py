@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from backburner.brokers.base import Operation
+from backburner.brokers.clock import ServerClock
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.address import Address
 from backburner.brokers.postgres.errors import CONFLICTS, sqlstate, translation
@@ -55,12 +56,12 @@ class Lost(Exception):
 class Database:
     """The database at `address`."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, clock: Callable[[], float] | None) -> None:
         self.address = address
         found = statements(schema.PACKAGE, schema=f'"{address.schema}"', later="false")
         self._sql = {name: text.encode() for name, text in found.items()}
         self._checked = False
-        self._clock: tuple[float, float] | None = None
+        self.clock = ServerClock(clock)
         self._begin()
         _databases.add(self)
 
@@ -103,19 +104,6 @@ class Database:
             threads.shutdown()
         while self._idle:
             self._idle.pop().close()
-
-    # The clock ---------------------------------------------------------------------------------------
-
-    def now(self) -> float:
-        """The server's clock as last seen, and the time since: a local clock that is set changes nothing."""
-        if self._clock is None:
-            return time.time()
-        seen, at = self._clock
-        return seen + time.monotonic() - at
-
-    def saw(self, now: float) -> None:
-        """The server's clock says `now`."""
-        self._clock = now, time.monotonic()
 
     # One step ----------------------------------------------------------------------------------------
 
@@ -187,7 +175,7 @@ class Database:
 
     def _greet(self, session: Session) -> None:
         [(now,)] = session.ask(b"SELECT extract(epoch FROM clock_timestamp())::float8", {}, ANSWER)
-        self.saw(now)
+        self.clock.saw(now)
         if not self._checked:
             schema.check_server(session)
             session.deadline = time.monotonic() + LONG_ANSWER

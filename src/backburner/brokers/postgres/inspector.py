@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +19,7 @@ from backburner.brokers.base import (
     TaskInfo,
     WorkerInfo,
 )
+from backburner.brokers.clock import ServerClock
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.database import Database
 from backburner.brokers.postgres.rows import adopted_row, new_rows
@@ -35,12 +36,8 @@ if TYPE_CHECKING:
 class PostgresInspector(Broker):
     """The half of the PostgreSQL broker that people look through."""
 
-    clock: Callable[[], float] | None
+    clock: ServerClock
     _database: Database
-
-    def _moment(self) -> float | None:
-        """The `moment` of a statement: None lets the server's clock decide."""
-        return None if self.clock is None else self.clock()
 
     def exists(self) -> bool:
         name = self._database.address.schema
@@ -68,11 +65,11 @@ class PostgresInspector(Broker):
         return [schema.record(row) for row in (yield Do("find", given))]
 
     def cancel(self, ids: Sequence[str], reason: str, keep: float) -> Operation[list[str]]:
-        given = {"moment": self._moment(), "ids": [*ids], "reason": reason, "keep": keep}
+        given = {"moment": self.clock.moment, "ids": [*ids], "reason": reason, "keep": keep}
         return [row[0] for row in (yield Do("cancel", given))]
 
     def revive(self, ids: Sequence[str]) -> Operation[list[str]]:
-        return [row[0] for row in (yield Do("revive", {"moment": self._moment(), "ids": [*ids]}))]
+        return [row[0] for row in (yield Do("revive", {"moment": self.clock.moment, "ids": [*ids]}))]
 
     def delete(self, ids: Sequence[str]) -> Operation[list[str]]:
         return [row[0] for row in (yield Do("delete", {"ids": [*ids]}))]
@@ -164,7 +161,7 @@ class PostgresInspector(Broker):
         self, name: str, seen: float, next_at: float | None, jobs: Sequence[JobRecord]
     ) -> Operation[bool]:
         given = {
-            "moment": self._moment(),
+            "moment": self.clock.moment,
             "name": name,
             "seen": seen,
             "next_at": next_at,

@@ -61,7 +61,7 @@ class RedisBroker(RedisInspector):
         return self._driver.arun(operation)
 
     def now(self) -> float:
-        return self._driver.now()
+        return self._driver.clock()
 
     def waiter(self, topics: Sequence[str]) -> AbstractContextManager[Waiter]:
         return self._wakes.listen(topics)
@@ -97,7 +97,10 @@ class RedisBroker(RedisInspector):
         groups, rows = settlement_rows(settlements, blobs)
         wanted = () if claim is None else (claim.worker, claim.queues, claim.limit, claim.exclude)
         lost, claimed = yield Do("exchange", (groups, rows, *wanted), blobs, again=False)
-        return Exchange([*map(record, claimed)], [settlements[number - 1].job.id for number in lost])
+        jobs = [*map(record, claimed)]
+        if jobs:
+            self._driver.clock.passed(jobs[-1].started_at or 0.0)
+        return Exchange(jobs, [settlements[number - 1].job.id for number in lost])
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:
         return [*map(record, (yield Do("held", (worker,))))]
@@ -105,7 +108,7 @@ class RedisBroker(RedisInspector):
     def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
         given = [(each.worker, number, each.lease, each.new) for number, each in enumerate(beats, 1)]
         now, lost, cancels = yield Do("heartbeat", given, [*map(msgspec.json.encode, beats)])
-        self._driver.saw(float(now))
+        self._driver.clock.saw(float(now))
         cancel = {job.decode(): reason.decode() for job, reason in pairs(cancels)}
         return Directives(cancel, [worker.decode() for worker in lost])
 

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 from redis.exceptions import NoScriptError, RedisError
 
 from backburner.brokers.base import Operation
+from backburner.brokers.clock import ServerClock
 from backburner.brokers.redis import server
 from backburner.brokers.redis.address import Address
 from backburner.brokers.redis.errors import code, passing, translation
@@ -47,13 +48,12 @@ class Driver:
 
     def __init__(self, address: Address, clock: Callable[[], float] | None) -> None:
         self.address = address
-        self._clock = clock
+        self.clock = ServerClock(clock)
         self._key = address.key.encode()
         self._scripts: dict[str, Script] = {}
         self._idle: deque[Link] = deque()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._offset: float | None = None
         self._looked = False
         _drivers.add(self)
 
@@ -76,16 +76,6 @@ class Driver:
         # Shielded: the operation goes on when whoever waits for it is called off.
         return asyncio.shield(asyncio.wrap_future(submitted))
 
-    def now(self) -> float:
-        """The injected clock, or the server's as it was last seen."""
-        if self._clock is not None:
-            return self._clock()
-        return time.time() if self._offset is None else time.monotonic() + self._offset
-
-    def saw(self, now: float) -> None:
-        """The server's clock says this."""
-        self._offset = now - time.monotonic()
-
     def close(self) -> None:
         with self._lock:
             threads, self._threads = self._threads, None
@@ -100,7 +90,8 @@ class Driver:
         known = self._scripts.get(step.name)
         if known is None:
             known = self._scripts[step.name] = script(step.name)
-        now = b"" if self._clock is None else repr(self._clock()).encode()
+        moment = self.clock.moment
+        now = b"" if moment is None else repr(moment).encode()
         arguments = (1, self._key, now, encode(step.given), *step.blobs)
         end = time.monotonic() + self.address.patience
         pause = 0.02
@@ -170,7 +161,7 @@ class Driver:
                 server.check(link, self.address.shown)
                 self._looked = True
             seconds, microseconds = link.ask("TIME")
-            self.saw(int(seconds) + int(microseconds) / 1e6)
+            self.clock.saw(int(seconds) + int(microseconds) / 1e6)
         except BaseException:
             link.close()
             raise
