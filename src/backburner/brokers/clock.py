@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+LATENCY = 0.1
+"""Seconds by which an answer may seem late before the server's clock is taken to have changed."""
+
 
 class ServerClock:
     """Calling it gives the server's time: as it was last seen, and what has passed since.
@@ -27,10 +30,11 @@ class ServerClock:
         return None if self.injected is None else self.injected()
 
     def saw(self, now: float) -> None:
-        """The server has just said this. It was on its way for a moment, so we are a little behind."""
-        self._offset = now - time.monotonic()
+        """The server's clock said this, a moment ago.
 
-    def passed(self, moment: float) -> None:
-        """The server has used this time: ours is not before it, or a job would end before it began."""
-        if self() < moment:
-            self.saw(moment)
+        So what it says now is later, and of several answers the quickest is the truest: an attempt would seem
+        to end before it began if a slow one counted. A clock that was set back is believed all the same.
+        """
+        offset = now - time.monotonic()
+        if self._offset is None or offset > self._offset or offset < self._offset - LATENCY:
+            self._offset = offset

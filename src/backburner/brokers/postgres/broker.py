@@ -123,7 +123,7 @@ class PostgresBroker(PostgresInspector):
         refused = twice | {row[22] for row in rows if row[0] is None}
         jobs = [schema.record(row) for row in rows if row[0] is not None]
         if jobs:
-            self.clock.passed(jobs[-1].started_at or 0.0)
+            self.clock.saw(jobs[-1].started_at or 0.0)
         if not refused:
             return Exchange(jobs, [])
         return Exchange(jobs, [each.job.id for n, each in enumerate(settlements) if n in refused])

@@ -99,7 +99,7 @@ class RedisBroker(RedisInspector):
         lost, claimed = yield Do("exchange", (groups, rows, *wanted), blobs, again=False)
         jobs = [*map(record, claimed)]
         if jobs:
-            self._driver.clock.passed(jobs[-1].started_at or 0.0)
+            self._driver.clock.saw(jobs[-1].started_at or 0.0)
         return Exchange(jobs, [settlements[number - 1].job.id for number in lost])
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:
