@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 
 from backburner import lifecycle
@@ -14,7 +13,7 @@ from backburner.brokers.postgres.broker import PostgresBroker
 from backburner.brokers.postgres.session import Session
 from backburner.job import JobRecord
 from backburner.lifecycle import ErrorInfo
-from tests.brokers.postgres.conftest import add, new_job, schema_of, sql, take
+from tests.brokers.postgres.conftest import add, new_job, take
 
 BATCH = 500
 
@@ -88,50 +87,3 @@ def test_a_call_is_one_statement(broker: PostgresBroker, call: str, monkeypatch:
     monkeypatch.setattr(Session, "ask", counted)
     broker.run(CALLS[call](broker, jobs))
     assert len(asked) == 1
-
-
-def test_what_was_claimed_long_ago_is_not_waded_through_while_an_old_snapshot_is_open(
-    broker: PostgresBroker, url: str
-) -> None:
-    """Counted in pages that the next claim reads; without the floor they grow with every job claimed."""
-    broker.run(broker.heartbeat([Beat(worker="w1", lease=3600, new=True)]))
-    claim = Claim(worker="w1", queues=("default",), limit=BATCH)
-    with psycopg.connect(url.partition("?")[0]) as old:
-        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        old.execute(f"SELECT count(*) FROM {schema_of(url)}.jobs".encode())
-        jobs: list[JobRecord] = []
-        read = []
-        for _ in range(20):
-            broker.run(broker.enqueue([new_job() for _ in range(BATCH)], {}))
-            jobs = broker.run(broker.exchange(succeeded(jobs, broker.now()), claim)).jobs
-            sql(url, f"UPDATE {schema_of(url)}.lanes SET looked_at = 0")
-            [(plan,)] = sql(
-                url,
-                f"""EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT FROM {schema_of(url)}.jobs
-                WHERE state = 'queued' AND queue = 'default' AND priority = 0
-                  AND run_at >= (SELECT min(floor) FROM {schema_of(url)}.lanes) ORDER BY run_at LIMIT 500""",
-            )
-            read.append(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
-    assert max(read[10:]) < 2 * max(read[4:10]) + 50, read
-
-
-def test_a_job_below_the_floor_is_found(broker: PostgresBroker, url: str) -> None:
-    """However it came there: the sweep is the backstop."""
-    job = add(broker)
-    sql(url, f"UPDATE {schema_of(url)}.lanes SET floor = floor + 100, swept_at = 0")
-    assert take(broker) == []
-    broker.run(broker.prune(10, 10))
-    assert [each.id for each in take(broker)] == [job.id]
-
-
-def test_a_job_that_is_committed_late_is_not_skipped(broker: PostgresBroker, url: str) -> None:
-    """Its transaction began before others enqueued, and ended after their jobs were claimed."""
-    add(broker)
-    with psycopg.connect(url.partition("?")[0]) as own:
-        [late] = broker.run_on(own, broker.enqueue([new_job()], {}))
-        for _ in range(10):
-            add(broker)
-            assert len(take(broker, 10)) >= 1
-            sql(url, f"UPDATE {schema_of(url)}.lanes SET looked_at = 0")
-        own.commit()
-    assert [job.id for job in take(broker, 10)] == [late.id]
