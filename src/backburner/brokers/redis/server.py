@@ -12,7 +12,7 @@ from backburner.brokers.redis.link import Link
 from backburner.errors import BrokerError
 
 OLDEST = (6, 2)
-"""The oldest Redis that is taken."""
+"""The oldest Redis over which the suite was run, and the oldest whose ACLs know channels."""
 log = logging.getLogger("backburner")
 
 
