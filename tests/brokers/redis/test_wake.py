@@ -154,6 +154,8 @@ def test_a_dead_process_takes_no_wake_up_from_the_living(
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         process.close()
+        channels = f"{broker._driver.address.key}:wake:*"
+        wait_until(lambda: len(client.pubsub_channels(channels)) == 1, "the server has noticed it")
         add(broker)
         assert woken(waiter)
         wait_registered(client, broker, "queue:default", 0)
