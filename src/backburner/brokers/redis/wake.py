@@ -247,13 +247,15 @@ class RedisWaiter:
         return self.registered or self._signal.acquire(blocking=False)
 
     def wait(self, timeout: float | None) -> bool:
-        end = time.monotonic() + self._pause(timeout)
         woken = self._signal.acquire(blocking=False)
+        end = 0.0 if woken else time.monotonic() + self._pause(timeout)
         while not woken and (left := end - time.monotonic()) > 0:
             woken = self._signal.acquire(timeout=min(left, PIECE))
         return woken
 
     async def wait_async(self, timeout: float | None) -> bool:
+        if self._signal.acquire(blocking=False):
+            return True
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
         self._call = lambda: loop.call_soon_threadsafe(woken.set)
