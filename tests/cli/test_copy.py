@@ -1,4 +1,4 @@
-"""Moving a queue to another broker. Here from file to file; tests/brokers has it from server to server."""
+"""Moving a queue to another broker. Here from file to file; tests/brokers/test_copy.py has all brokers."""
 
 from __future__ import annotations
 

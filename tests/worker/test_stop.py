@@ -28,7 +28,8 @@ async def test_a_running_job_may_end_within_the_grace_time_and_no_other_begins(
     answer.write("the end")
     await asyncio.wait_for(leaving, LONG)
     assert job.refresh().result() == "the end"
-    assert (later.refresh().state, later.record.token) == ("queued", 0)
+    # A claim that was under way may have met it: then it was given back.
+    assert (later.refresh().state, later.record.attempt) == ("queued", 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
