@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 import msgspec
 
 from backburner import lifecycle
-from backburner.errors import LeaseLost, NotSupported
+from backburner.errors import LeaseLost, NotSupported, QueueFull
 
 if TYPE_CHECKING:
     from backburner.doctor import Check
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Operation = Generator[Any, Any, T]
 OnFull = Literal["raise", "block", "drop_oldest"]
+DRAIN_WINDOW = 5
+"""Minutes that a full queue is judged by."""
 
 
 class Capability(StrEnum):
@@ -68,6 +70,16 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that an enqueue blocks at most; None: as long as it takes."""
     keep: float = 86400.0
     """Seconds that a job that was dropped is kept."""
+
+    def full(self, held: int, excess: int, drained: int, now: float) -> QueueFull:
+        """The error for a queue that holds `held` jobs and was given `excess` too many.
+
+        `drained` jobs of it have ended in this minute and the `DRAIN_WINDOW` before: when that many more
+        have, there is room.
+        """
+        rate = drained / (DRAIN_WINDOW * 60 + now % 60)
+        retry_after = min(max(excess / rate, 1.0), 300.0) if rate else 30.0
+        return QueueFull(self.queue, held, self.max_length, retry_after)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,6 @@ from backburner.brokers.postgres.inspector import PostgresInspector
 from backburner.brokers.postgres.rows import new_rows, settlement_rows
 from backburner.brokers.postgres.steps import Do
 from backburner.brokers.postgres.wake import Wakes
-from backburner.errors import QueueFull
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement
 
@@ -96,7 +95,8 @@ class PostgresBroker(PostgresInspector):
             answers = yield Do("enqueue", given)
         moment = answers[0][1]
         if answers[0][0] == -1:
-            raise _full(msgspec.json.decode(answers[0][2]), bounds, moment)
+            queue, held, excess, drained = msgspec.json.decode(answers[0][2])
+            raise bounds[queue].full(held, excess, drained, moment)
         there = {row[0]: row[3:] for row in answers if row[0] is not None}
         stored = []
         for place, job in enumerate(jobs):
@@ -187,11 +187,3 @@ def _bound(bound: Bound) -> dict[str, Any]:
         "drops": bound.on_full == "drop_oldest",
         "keep": bound.keep,
     }
-
-
-def _full(note: tuple[str, int, int, int], bounds: Mapping[str, Bound], now: float) -> QueueFull:
-    queue, held, excess, drained = note
-    window = 5
-    rate = drained / (window * 60 + now % 60)
-    retry_after = min(max(excess / rate, 1.0), 300.0) if rate else 30.0
-    return QueueFull(queue, held, bounds[queue].max_length, retry_after)

@@ -34,7 +34,6 @@ from backburner.brokers.redis.inspector import RedisInspector
 from backburner.brokers.redis.schema import new_jobs, pairs, record, settlement_rows
 from backburner.brokers.redis.steps import Do
 from backburner.brokers.redis.wake import Wakes
-from backburner.errors import QueueFull
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement
 
@@ -84,7 +83,9 @@ class RedisBroker(RedisInspector):
         now = float(now)
         if len(found) > 1:
             queue, depth, drained = found
-            raise _full(bounds[queue.decode()], jobs, now, depth, drained)
+            bound = bounds[queue.decode()]
+            excess = depth + Counter(job.queue for job in jobs)[bound.queue] - bound.max_length
+            raise bound.full(depth, excess, drained, now)
         for job in jobs:
             lifecycle.entered(job, now)
         stored = list(jobs)
@@ -132,14 +133,6 @@ class RedisBroker(RedisInspector):
         blobs = [each for each in (progress, checkpoint) if each is not None]
         given = (job.id, job.token, progress is not None and 1, checkpoint is not None and len(blobs))
         return bool((yield Do("note", given, blobs)))
-
-
-def _full(bound: Bound, jobs: Sequence[JobRecord], now: float, depth: int, drained: int) -> QueueFull:
-    ready = Counter(job.queue for job in jobs)[bound.queue]
-    rate = drained / (5 * 60 + now % 60)
-    excess = depth + ready - bound.max_length
-    retry_after = min(max(excess / rate, 1.0), 300.0) if rate else 30.0
-    return QueueFull(bound.queue, depth, bound.max_length, retry_after)
 
 
 _brokers: weakref.WeakSet[RedisBroker] = weakref.WeakSet()

@@ -23,6 +23,7 @@ import msgspec
 
 from backburner import lifecycle
 from backburner.brokers.base import (
+    DRAIN_WINDOW,
     Beat,
     Bound,
     Capability,
@@ -39,7 +40,7 @@ from backburner.brokers.sqlite.database import MEMORY, Database
 from backburner.brokers.sqlite.inspector import SqliteInspector
 from backburner.brokers.sqlite.steps import Begin, Do, DoMany, Savepoint, Wake
 from backburner.brokers.sqlite.wake import Wakes
-from backburner.errors import ConfigError, QueueFull
+from backburner.errors import ConfigError
 from backburner.job import NO_OPTIONS, JobRecord
 from backburner.lifecycle import FINAL, Settlement, State
 
@@ -136,11 +137,8 @@ class SqliteBroker(SqliteInspector):
             oldest = {"queue": bound.queue, "now": now, "count": excess, "keep": bound.keep}
             rows = yield Do("bound_drop", oldest)
             return [row[0] for row in rows]
-        window = 5
-        drained: int = (yield Do("bound_drained", (int(now // 60) - window, bound.queue)))[0][0]
-        rate = drained / (window * 60 + now % 60)
-        retry_after = min(max(excess / rate, 1.0), 300.0) if rate else 30.0
-        raise QueueFull(bound.queue, held - count, limit, retry_after)
+        drained: int = (yield Do("bound_drained", (int(now // 60) - DRAIN_WINDOW, bound.queue)))[0][0]
+        raise bound.full(held - count, excess, drained, now)
 
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
         yield Begin()
