@@ -9,6 +9,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +23,10 @@ FOLDER = Path(os.environ.get("FAULTS_FOLDER", "."))
 URL = os.environ.get("FAULTS_URL") or f"sqlite:///{FOLDER}/jobs.db"
 app = Backburner(URL, **json.loads(os.environ.get("FAULTS_SETTINGS") or "{}"))
 leaked: list[bytearray] = []
+own = threading.local()
+"""The connection of each thread to the queue's own database, as an application has it."""
+idle: list[Any] = []
+"""Those of the coroutines."""
 
 
 def remember(event: events.Event) -> None:
@@ -195,30 +200,32 @@ def own_transaction() -> Iterator[Any]:
     else:
         import psycopg
 
-        with psycopg.connect(URL) as postgres:
-            yield postgres
+        if not hasattr(own, "connection"):
+            own.connection = psycopg.connect(URL)
+        try:
+            yield own.connection
+        finally:
+            own.connection.rollback()  # what was not committed
 
 
 @app.task
 def complete() -> None:
     """Its effect is a row in the queue's own database."""
-    with own_transaction() as own:
-        own.execute(f"INSERT INTO effects VALUES ('{current_job().id}')")
-        current_job().complete_in(own)
-        own.commit()
+    with own_transaction() as connection:
+        connection.execute(f"INSERT INTO effects VALUES ('{current_job().id}')")
+        current_job().complete_in(connection)
+        connection.commit()
 
 
 @app.task
 async def acomplete() -> None:
     import asyncpg
 
-    connection = await asyncpg.connect(URL)
-    try:
-        async with connection.transaction():
-            await connection.execute("INSERT INTO effects VALUES ($1)", current_job().id)
-            await current_job().acomplete_in(connection)
-    finally:
-        await connection.close()
+    connection = idle.pop() if idle else await asyncpg.connect(URL)
+    async with connection.transaction():
+        await connection.execute("INSERT INTO effects VALUES ($1)", current_job().id)
+        await current_job().acomplete_in(connection)
+    idle.append(connection)
 
 
 @app.task
