@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
+from sqlalchemy.orm import Session
 
 from backburner import Backburner, ConfigError, QueueFull, State, events, lifecycle
 from backburner.brokers.base import Beat, Bound, Claim
-from backburner.errors import BrokerUnavailable, LeaseLost
+from backburner.errors import BrokerUnavailable, JobNotFound, LeaseLost
 from tests.brokers.sqlite.conftest import ids, new_job
 
 ISOLATION: list[dict[str, Any]] = [{}, {"isolation_level": None}, {"isolation_level": "IMMEDIATE"}]
@@ -165,3 +167,27 @@ def test_a_job_that_completes_in_a_transaction_is_done_with_its_commit(app: Back
         broker.run_on(own, broker.complete(settlement))
         own.commit()
     assert app.job(job.id).result(timeout=0) == 7
+
+
+@pytest.mark.parametrize("kind", ["connection", "session"])
+def test_a_transaction_of_sqlalchemy_brings_the_job_or_leaves_none(
+    app: Backburner, path: Path, kind: str
+) -> None:
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    task = app.tasks["mail"]
+    own: Any = engine.connect() if kind == "connection" else Session(engine)
+    with own:
+        undone = task.using(connection=own).enqueue(1)
+        own.rollback()
+        kept = task.using(connection=own).enqueue(2)
+        assert count(app) == 1
+        own.commit()
+    engine.dispose()
+    assert app.job(kept.id).record.payload == b"[2]"
+    with pytest.raises(JobNotFound):
+        app.job(undone.id)
+
+
+def test_what_is_no_connection_is_named(app: Backburner) -> None:
+    with pytest.raises(ConfigError, match=r"takes a sqlite3\.Connection, .* not builtins\.object"):
+        app.tasks["mail"].using(connection=object()).enqueue(1)

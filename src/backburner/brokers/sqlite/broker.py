@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import tempfile
 import time
 import weakref
@@ -73,7 +72,7 @@ class SqliteBroker(SqliteInspector):
     def arun(self, operation: Operation[T]) -> Awaitable[T]:
         return self._database.arun(operation)
 
-    def run_on(self, connection: sqlite3.Connection, operation: Operation[T]) -> T:
+    def run_on(self, connection: Any, operation: Operation[T]) -> T:
         return self._database.run_on(connection, operation)
 
     def now(self) -> float:

@@ -28,6 +28,7 @@ from backburner.brokers.base import Operation
 from backburner.brokers.sql import statements
 from backburner.brokers.sqlite import schema
 from backburner.brokers.sqlite.errors import OWN_FAULT, translated, translation
+from backburner.brokers.sqlite.own import plain
 from backburner.brokers.sqlite.steps import Begin, Do, DoMany, Savepoint, Wake
 from backburner.errors import BrokerError, BrokerUnavailable, ConfigError, LeaseLost
 
@@ -98,8 +99,9 @@ class Database:
                 self._perform_group()
         return pending.result()
 
-    def run_on(self, connection: sqlite3.Connection, operation: Operation[T]) -> T:
+    def run_on(self, given: Any, operation: Operation[T]) -> T:
         """Within the caller's transaction, which is begun if there is none. All or nothing of it happens."""
+        connection = plain(given)
         cursor = connection.cursor()
         cursor.row_factory = None
         with translated(self.path):
