@@ -185,6 +185,17 @@ def test_who_waits_survives_a_restart_of_the_server(tmp_path: Path, connect: Con
             assert woken(waiter)
 
 
+def test_a_process_with_many_files_hears_wake_ups(broker: RedisBroker, client: Redis) -> None:
+    with ExitStack() as stack:
+        for _ in range(1100):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        waiter = stack.enter_context(broker.waiter(["queue:default"]))
+        wait_registered(client, broker, "queue:default")
+        wait_until(lambda: broker._wakes.listening, "it listens")
+        add(broker)
+        assert woken(waiter)
+
+
 def test_a_wait_is_short_while_nobody_can_be_heard(tmp_path: Path, connect: Connect) -> None:
     with RedisServer(tmp_path) as server:
         broker = connect(server.url)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import select
+import selectors
 import socket
 import threading
 import time
@@ -147,7 +147,7 @@ class Wakes:
     def _rest(self, bell: socket.socket, pause: float) -> None:
         end = time.monotonic() + pause
         while not self._closing and (left := end - time.monotonic()) > 0:
-            select.select([bell], [], [], left)
+            _readable(left, bell)
             _drain(bell)
 
     def _subscribe(self, link: Link) -> None:
@@ -165,7 +165,7 @@ class Wakes:
         answered = True
         while not self._closing:
             timeout = max(0.0, renew_at - time.monotonic())
-            ready = select.select([link.socket, bell], [], [], timeout)[0]
+            ready = _readable(timeout, link.socket, bell)
             if bell in ready:
                 _drain(bell)
             if link.socket in ready:
@@ -274,6 +274,14 @@ class RedisWaiter:
             self._wakes.want(self)
         longest = LONGEST if self._wakes.listening or not self.topics else POLL
         return max(0.0, longest if timeout is None else min(timeout, longest))
+
+
+def _readable(timeout: float, *sockets: socket.socket) -> set[object]:
+    """Those that have something to read, within so many seconds."""
+    with selectors.PollSelector() as selector:  # `select` knows only the first 1,024 files of a process
+        for each in sockets:
+            selector.register(each, selectors.EVENT_READ)
+        return {key.fileobj for key, _ in selector.select(timeout)}
 
 
 def _drain(bell: socket.socket) -> None:
