@@ -17,6 +17,7 @@ from backburner.brokers.base import Waiter
 from backburner.brokers.redis.broker import RedisBroker
 from tests.brokers.redis.conftest import Connect, add, keys, settle, take
 from tests.servers.base import wait_until
+from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
 
 
@@ -194,6 +195,20 @@ def test_a_process_with_many_files_hears_wake_ups(broker: RedisBroker, client: R
         wait_until(lambda: broker._wakes.listening, "it listens")
         add(broker)
         assert woken(waiter)
+
+
+def test_a_broker_is_closed_while_many_want_to_wait_and_nothing_flows(
+    connect: Connect, redis_server: RedisServer
+) -> None:
+    with Proxy(redis_server.port) as proxy, ExitStack() as stack:
+        broker = connect(proxy.url(redis_server.url))
+        stack.enter_context(broker.waiter(["queue:default"]))
+        wait_until(lambda: broker._wakes.listening, "it listens")
+        proxy.stall()
+        for _ in range(1000):
+            stack.enter_context(broker.waiter(["queue:default"]))
+        broker.close()
+        assert "backburner-wakes" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_wait_is_short_while_nobody_can_be_heard(tmp_path: Path, connect: Connect) -> None:

@@ -92,7 +92,7 @@ class Wakes:
             thread, bell = self._thread, self._bell
             self._closing = True
         if thread is not None and bell is not None:
-            bell[1].send(b"!")
+            self._ring()
             thread.join()
             for end in bell:
                 end.close()
