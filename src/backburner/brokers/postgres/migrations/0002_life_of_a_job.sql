@@ -277,12 +277,13 @@ BEGIN
             SELECT given.n, given.verb, given.now, given.keep, given.result AS new_result, given.reason AS new_reason,
                    given.log, given.follow, job.*
             FROM given CROSS JOIN LATERAL (
-                SELECT ctid AS row, * FROM {schema}.jobs
+                SELECT * FROM {schema}.jobs
                 WHERE seq = given.seq AND token = given.token AND worker = given.worker AND state || '' = 'running'
                 LIMIT 1 FOR UPDATE
             ) AS job
         ), gone AS (
-            DELETE FROM {schema}.jobs WHERE ctid = ANY (ARRAY(SELECT row FROM held))
+            -- Not by `ctid`: of a row that changed just before it was locked, this statement does not see that one.
+            DELETE FROM {schema}.jobs WHERE seq = ANY (ARRAY(SELECT seq FROM held))
         ), kept AS (
             INSERT INTO {schema}.finished (
                 id, task, payload, queue, priority, state, created_at, run_at, expires_at, attempt, token, crashes, worker,
