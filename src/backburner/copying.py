@@ -13,11 +13,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from backburner.brokers.base import Broker, Filter
+from backburner.brokers.base import Beat, Broker, Filter
 from backburner.errors import ConfigError
 from backburner.lifecycle import State
 
@@ -45,7 +46,7 @@ class Copied(msgspec.Struct):
 
 def copy(source: Broker, target: Broker, progress: Progress | None = None) -> Copied:
     """Move everything that waits or is dead. Raises `ConfigError` for one broker given twice."""
-    if source.url == target.url:
+    if _are_one(source, target):
         raise ConfigError("both URLs name the same broker: there is nothing to move")
     infos = source.run(source.queues())
     going = [info.name for info in infos if not info.paused]
@@ -64,6 +65,20 @@ def copy(source: Broker, target: Broker, progress: Progress | None = None) -> Co
     for name in going:
         source.run(source.set_queue(name, paused=False))
     return copied
+
+
+def _are_one(source: Broker, target: Broker) -> bool:
+    """Whether what is written in one is read in the other: two URLs can name one broker.
+
+    Each job would be found in the target, and be deleted.
+    """
+    mark = Beat(worker=f"copy-{secrets.token_hex(8)}", lease=60.0, new=True)
+    source.run(source.heartbeat([mark]))
+    try:
+        return mark.worker in {each.id for each in target.run(target.workers())}
+    finally:
+        source.run(source.heartbeat([msgspec.structs.replace(mark, lease=0.0)]))
+        source.run(source.orphans(0, [mark.worker]))
 
 
 def _oldest_first(source: Broker) -> list[str]:

@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from backburner import Backburner, Retry, State, current_job
 from backburner.brokers.base import Filter
 from backburner.copying import copy
+from backburner.errors import ConfigError
 from backburner.job import JobRecord
 from backburner.lifecycle import Attempt
 from backburner.testing import adrain
 from tests.servers.fixtures import installed
+from tests.servers.redis import RedisServer
 from tests.stores import URLS
 
 PAIRS = [*itertools.permutations(URLS, 2)]
@@ -81,3 +83,14 @@ async def test_each_job_is_afterwards_what_it_was(apps: tuple[Backburner, Backbu
     await adrain(new)
     assert [new.job(job.id).result(timeout=0) for job in line] == [*range(MANY)]
     assert new.job(keyed.id).result(timeout=0) == 7
+
+
+def test_two_names_of_one_server_are_one_broker(redis_server: RedisServer) -> None:
+    app = Backburner(f"{redis_server.url}?prefix=two-names")
+    alias = Backburner(f"valkey://localhost:{redis_server.port}?prefix=two-names")
+    job = app.enqueue("add", 1, 2)
+    with pytest.raises(ConfigError, match="the same broker"):
+        copy(app.broker, alias.broker)
+    assert job.refresh().state is State.QUEUED
+    app.close()
+    alias.close()

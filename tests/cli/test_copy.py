@@ -132,6 +132,19 @@ def test_the_same_broker_twice_is_a_mistake(app: Backburner, operator: Operator,
     assert "nothing to move" in operator.refused("copy", url, url, code=2)
 
 
+def test_so_it_is_when_two_urls_name_one_broker(
+    app: Backburner, operator: Operator, url: str, folder: Path
+) -> None:
+    job = app.tasks["shop.make_thumbnail"].enqueue(1)
+    link = folder / "link"
+    link.symlink_to(folder)
+    other = url.replace(str(folder), str(link))
+    assert other != url
+    assert "nothing to move" in operator.refused("copy", url, other, code=2)
+    assert job.refresh().state is State.QUEUED
+    assert app.inspector.workers() == []
+
+
 def test_a_source_that_is_not_there_is_said(operator: Operator, folder: Path, new_url: str) -> None:
     missing = f"sqlite:///{folder}/missing.db"
     assert "there is nothing at" in operator.refused("copy", missing, new_url)
