@@ -339,7 +339,11 @@ class Broker(ABC):
 
     @abstractmethod
     def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
-        """End the expired leases of these workers (None: all), and give up to `limit` jobs that they left."""
+        """End the expired leases of these workers (None: all), and give up to `limit` jobs that they left.
+
+        Where all are meant, a lease counts that had expired when this was asked for. It may be done much
+        later, on a server that stood still: nobody could beat then, and that does not tell who is dead.
+        """
 
     def rescue(
         self, limit: int, poison_after: int, workers: Mapping[str, Collection[str] | None] | None = None

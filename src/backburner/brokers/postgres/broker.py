@@ -154,8 +154,9 @@ class PostgresBroker(PostgresInspector):
         return Staged(*row)
 
     def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
-        which = None if workers is None else [*workers]
-        rows = yield Do("orphans", {"moment": self.clock.moment, "limit": limit, "workers": which})
+        which, asked = (None, self.now()) if workers is None else ([*workers], None)
+        given = {"moment": self.clock.moment, "asked": asked, "limit": limit, "workers": which}
+        rows = yield Do("orphans", given)
         return [schema.record(row) for row in rows]
 
     def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:

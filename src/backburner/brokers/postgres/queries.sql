@@ -31,7 +31,8 @@ SELECT * FROM {schema}.heartbeat(%(moment)s::float8, %(beats)s::text)
 SELECT * FROM {schema}.stage(%(moment)s::float8, %(limit)s::int)
 
 -- name: orphans
-SELECT * FROM {schema}.orphans(%(moment)s::float8, %(limit)s::int, %(workers)s::text[])
+SELECT * FROM {schema}.orphans(
+    least({schema}.clock(%(moment)s::float8), %(asked)s::float8), %(limit)s::int, %(workers)s::text[])
 
 -- name: prune_slot
 SELECT {schema}.prune_slot(%(moment)s::float8)

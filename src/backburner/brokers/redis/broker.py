@@ -118,7 +118,7 @@ class RedisBroker(RedisInspector):
         return Staged(count, None if next_at is None else float(next_at))
 
     def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
-        rows = yield Do("orphans", (limit, None if workers is None else [*workers]))
+        rows = yield Do("orphans", (limit, self.now()) if workers is None else (limit, None, [*workers]))
         return [*map(record, rows)]
 
     def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:

@@ -229,9 +229,10 @@ class SqliteBroker(SqliteInspector):
         return Staged(queues.total(), rows[0][0] if rows else None)
 
     def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
+        now = self.now()  # before it waits for others to finish
         yield Begin()
         which = {"workers": None if workers is None else msgspec.json.encode([*workers]).decode()}
-        yield Do("orphans_expire", {"now": self.now(), **which})
+        yield Do("orphans_expire", {"now": now, **which})
         return [schema.record(row) for row in (yield Do("orphans", {"limit": limit, **which}))]
 
     def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:

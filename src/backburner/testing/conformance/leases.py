@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from backburner.brokers.base import Beat
+from typing import TypeVar
+
+from backburner.brokers.base import Beat, Operation
 from backburner.lifecycle import State
+from backburner.testing import Clock
 from backburner.testing.conformance.kit import LEASE, Store, ids
+
+T = TypeVar("T")
 
 
 def die(store: Store) -> None:
@@ -210,3 +215,24 @@ def test_a_cancelled_job_stays_cancelled_in_the_eyes_of_its_next_worker(store: S
     found = store.take("w2")
     assert ids([found]) == [job.id]
     assert (found.cancel_requested, found.reason) == (True, "enough")
+
+
+def late(operation: Operation[T], clock: Clock, seconds: float) -> Operation[T]:
+    """The operation, when its request reaches a server that stood still for so long."""
+    request = next(operation)
+    clock.advance(seconds)
+    while True:
+        try:
+            request = operation.send((yield request))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def test_a_rescue_that_comes_late_judges_leases_by_when_it_was_asked_for(store: Store) -> None:
+    """Nobody could beat while the server stood still: that does not tell who is dead."""
+    store.add()
+    claimed = store.take("w1")
+    assert store.do(late(store.broker.orphans(10, None), store.clock, LEASE + 1)) == []
+    store.beat("w1")
+    assert store.end(claimed, "succeed") == []

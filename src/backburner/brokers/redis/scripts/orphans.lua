@@ -1,12 +1,13 @@
 -- End leases that have expired, and find what their workers left.
--- given  [how many jobs at most, only these workers or nothing]
+-- given  [how many jobs at most, when this was asked for, only these workers or nothing]
 -- reply  rows of jobs that run under the name of a worker without a lease
 -- {job}
-local limit, only, chosen = given[1], given[2], {}
+local limit, asked, only, chosen = given[1], given[2], given[3], {}
+local expired = math.min(now, asked or now)
 for _, worker in ipairs(only or {}) do
     chosen[worker] = true
 end
-for _, worker in ipairs(call('ZRANGEBYSCORE', base .. 'leases', '-inf', exact(now))) do
+for _, worker in ipairs(call('ZRANGEBYSCORE', base .. 'leases', '-inf', exact(expired))) do
     if not only or chosen[worker] then
         call('ZREM', base .. 'leases', worker)
         call('HDEL', base .. 'workers', worker)
