@@ -3,7 +3,9 @@
 1. A step is one statement, atomic by itself. It is performed on an idle connection, or a new one, and the
    connection is given back at once. `run` does that on the calling thread, `arun` on threads of this object.
 2. A step that failed is sent again with growing pauses until `patience` has passed, if that is harmless:
-   nothing was sent yet, or the server said that it did nothing, or doing it twice changes nothing.
+   nothing was sent yet, or the server said that it did nothing, or doing it twice changes nothing. Patience
+   counts from when it was asked for: with the server away, a long line that waits for the threads is refused
+   when its head is.
 3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). Then nobody
    knows what the connection will bring next: it is closed. So it is when it broke, or did not answer in time.
 4. After a fork the child forgets all of it and closes nothing: the sessions are its parent's.
@@ -32,6 +34,7 @@ from backburner.brokers.postgres.address import Address
 from backburner.brokers.postgres.errors import CONFLICTS, sqlstate, translation
 from backburner.brokers.postgres.session import ANSWER, LONG_ANSWER, Session, connect
 from backburner.brokers.postgres.steps import Do
+from backburner.brokers.shield import shielded
 from backburner.brokers.sql import statements
 from backburner.errors import BackburnerError, BrokerUnavailable
 
@@ -61,6 +64,8 @@ class Database:
         found = statements(schema.PACKAGE, schema=f'"{address.schema}"', later="false")
         self._sql = {name: text.encode() for name, text in found.items()}
         self._checked = False
+        self._trouble = ""
+        """What went wrong last, until something goes well."""
         self.clock = ServerClock(clock)
         self._begin()
         _databases.add(self)
@@ -75,11 +80,13 @@ class Database:
 
     # Performing operations ---------------------------------------------------------------------------
 
-    def run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[T], asked: float | None = None) -> T:
+        """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there."""
         try:
             reply: list[Row] | None = None
             while True:
-                reply = self._perform(operation.send(reply))
+                reply = self._perform(operation.send(reply), asked)
+                asked = None
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -87,8 +94,8 @@ class Database:
             operation.close()
 
     def arun(self, operation: Operation[T]) -> Awaitable[T]:
-        # Shielded: what has begun is completed, whether or not anybody still waits for it.
-        return asyncio.shield(asyncio.wrap_future(self.submit(lambda: self.run(operation))))
+        asked = time.monotonic()
+        return shielded(asyncio.wrap_future(self.submit(lambda: self.run(operation, asked))))
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Do it on a thread of this object."""
@@ -107,15 +114,22 @@ class Database:
 
     # One step ----------------------------------------------------------------------------------------
 
-    def _perform(self, step: Do) -> list[Row]:
-        end = time.monotonic() + self.address.patience
+    def _perform(self, step: Do, asked: float | None) -> list[Row]:
+        began = time.monotonic()
+        end = (asked or began) + self.address.patience
+        if began > end and self._trouble:
+            raise BrokerUnavailable(self._trouble)
         pause = 0.02
         while True:
             try:
-                return self._once(step, end)
+                rows = self._once(step, end)
             except Lost as lost:
                 if not lost.safe or time.monotonic() + pause > end:
+                    self._trouble = str(lost.error) if isinstance(lost.error, BrokerUnavailable) else ""
                     raise lost.error from lost.__cause__
+            else:
+                self._trouble = ""
+                return rows
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 1.0)
 

@@ -3,8 +3,10 @@
 1. A step of an operation is one script. It takes an idle connection, or opens one, and gives it back. The
    calling thread performs `run`; a few threads of the broker's own perform `arun`.
 2. What fails for a reason that passes is sent again on a new connection, with jittered pauses, until
-   `patience` seconds are over. An exchange is not when the connection was lost: its answer may be, too. The
-   worker has pauses of its own, says that it is not ready, and `recover` finds the jobs.
+   `patience` seconds are over. They count from when it was asked for: with the server away, a long line that
+   waits for the threads is refused when its head is. An exchange is not sent again when the connection was
+   lost: its answer may be, too. The worker has pauses of its own, says that it is not ready, and `recover`
+   finds the jobs.
 3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). The connection
    then holds half a request, or an answer that belongs to nobody: it is closed.
 4. The number of idle connections is bounded. The number in use is not: an exception between the count and the
@@ -37,6 +39,8 @@ from backburner.brokers.redis.link import Link
 from backburner.brokers.redis.schema import encode
 from backburner.brokers.redis.scripts import Script, script
 from backburner.brokers.redis.steps import Do
+from backburner.brokers.shield import shielded
+from backburner.errors import BrokerUnavailable
 
 T = TypeVar("T")
 IDLE = 10
@@ -55,13 +59,17 @@ class Driver:
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._looked = False
+        self._trouble = ""
+        """What went wrong last, until something goes well."""
         _drivers.add(self)
 
-    def run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[T], asked: float | None = None) -> T:
+        """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there."""
         reply: Any = None
         try:
             while True:
-                reply = self.perform(operation.send(reply))
+                reply = self.perform(operation.send(reply), asked)
+                asked = None
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -72,9 +80,8 @@ class Driver:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(IDLE, thread_name_prefix="backburner-redis")
-            submitted = self._threads.submit(self.run, operation)
-        # Shielded: the operation goes on when whoever waits for it is called off.
-        return asyncio.shield(asyncio.wrap_future(submitted))
+            submitted = self._threads.submit(self.run, operation, time.monotonic())
+        return shielded(asyncio.wrap_future(submitted))
 
     def close(self) -> None:
         with self._lock:
@@ -85,7 +92,7 @@ class Driver:
 
     # One step ----------------------------------------------------------------------------------------
 
-    def perform(self, step: Do) -> Any:
+    def perform(self, step: Do, asked: float | None = None) -> Any:
         """The reply to one script. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
         known = self._scripts.get(step.name)
         if known is None:
@@ -93,18 +100,26 @@ class Driver:
         moment = self.clock.moment
         now = b"" if moment is None else repr(moment).encode()
         arguments = (1, self._key, now, encode(step.given), *step.blobs)
-        end = time.monotonic() + self.address.patience
+        began = time.monotonic()
+        end = (asked or began) + self.address.patience
+        if began > end and self._trouble:
+            raise BrokerUnavailable(self._trouble)
         pause = 0.02
         while True:
             try:
-                return self._ask(self._take(sure=not step.again), known, arguments)
+                reply = self._ask(self._take(sure=not step.again), known, arguments)
             except (RedisError, OSError) as error:
                 lost = code(error) == "LOST"  # everything else was refused, and not begun
                 if lost:
                     self._forget_idle()
                 late = time.monotonic() + pause > end or (lost and not step.again)
                 if late or not passing(error, self.address.kind):
-                    raise translation(error, self.address.shown) from error
+                    found = translation(error, self.address.shown)
+                    self._trouble = str(found) if lost else ""
+                    raise found from error
+            else:
+                self._trouble = ""
+                return reply
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, 1.0)
 
