@@ -12,7 +12,7 @@ import pytest
 from backburner import Backburner, Task, current_job
 from backburner.testing import adrain
 from backburner.worker import appetite
-from backburner.worker.loop import ordered
+from backburner.worker.queues import ordered
 
 Noting = tuple[Task[[int], None], list[tuple[str, int]]]
 

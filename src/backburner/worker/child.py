@@ -29,8 +29,9 @@ from backburner.loading import load_app
 from backburner.worker import messages
 from backburner.worker.blackbox import BlackBox
 from backburner.worker.embedded import prepare
-from backburner.worker.loop import Worker, queues_of
+from backburner.worker.loop import Worker
 from backburner.worker.options import WorkerOptions
+from backburner.worker.queues import queues_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

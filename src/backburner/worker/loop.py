@@ -27,13 +27,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backburner import lifecycle
-from backburner.brokers.base import Claim, Exchange, Waiter
+from backburner.brokers.base import Claim, Exchange, Operation, Waiter
+from backburner.brokers.shield import shielded
 from backburner.context import CurrentJob, StopReason
 from backburner.control import Stop
-from backburner.errors import BrokerError, NotCommitted
+from backburner.errors import BrokerError, BrokerUnavailable, NotCommitted
 from backburner.events import BrokerDown, BrokerUp, LostLease, Started, Succeeded, UnknownTask
 from backburner.lifecycle import State
 from backburner.task import Kind
@@ -41,6 +42,7 @@ from backburner.worker import outcome
 from backburner.worker.appetite import Appetite
 from backburner.worker.executors import Coroutines, Executor, Run, Surrounded, ThreadCalls
 from backburner.worker.processes import ProcessDied, Processes
+from backburner.worker.queues import ordered, queues_of
 from backburner.worker.reports import settled
 from backburner.worker.threads import NotStarted
 
@@ -52,12 +54,15 @@ if TYPE_CHECKING:
     from backburner.worker.options import WorkerOptions
     from backburner.worker.outcome import Verdict
 
+T = TypeVar("T")
 IDLE_POLL = 5.0
 """Seconds after which an idle worker looks without having been woken."""
 INTERRUPT_TIME = 2.0
 """Seconds at the end of the grace time for interrupted attempts to unwind (a fifth of a short one)."""
 LOOK_PAST = 0.1
 """Seconds before it looks again past the jobs of a full kind, where it found none of another kind."""
+LAST_WORDS = 3.0
+"""Seconds after the grace time in which what is to be recorded last may get through."""
 HOLD = 1.0
 """A job claimed and not started for so long goes back: this worker's jobs take longer than it thought."""
 
@@ -108,6 +113,8 @@ class Worker:
         self._quiet = False
         self._stopping = False
         self._interrupt = asyncio.Event()
+        self._gave_up = False
+        self._asking: asyncio.Future[Any] | None = None
         self._listening = ExitStack()
         self._waiter: Waiter | None = None
 
@@ -139,8 +146,16 @@ class Worker:
         unwind = min(INTERRUPT_TIME, grace / 5)
         loop.call_later(grace - unwind, self._stop_running, "shutdown")
         loop.call_later(grace, self._interrupt.set)
+        loop.call_later(grace + LAST_WORDS, self._give_up)
         self._stopping = True
         self._changed.set()
+
+    def _give_up(self) -> None:
+        """For now: it has something to record, and the broker does not answer."""
+        if self._asking is not None:
+            self._gave_up = True
+            self._asking.cancel()
+            asyncio.get_running_loop().call_later(1.0, self._give_up)
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """Stop these jobs for good, where they run here or wait for a slot."""
@@ -194,6 +209,7 @@ class Worker:
             for run in list(self.running.values()):
                 self._abandon(run)
             self._stop_listening()
+            self._asking = None
             for executor in self._executors.values():
                 await executor.close()
 
@@ -230,10 +246,7 @@ class Worker:
                 if unanswered:
                     exchange = await self._exchange_the_rest(settlements, claim)
                 else:
-                    # Shielded: an answer that nobody hears would leave claimed jobs with nobody to run them.
-                    exchange = await asyncio.shield(
-                        self.app.broker.arun(self.app.broker.exchange(settlements, claim))
-                    )
+                    exchange = await self._ask(self.app.broker.exchange(settlements, claim))
             except BrokerError as error:
                 unanswered = True
                 if self.connected:
@@ -259,20 +272,31 @@ class Worker:
                 self._look_past_at = time.monotonic() + LOOK_PAST
             return exchange
 
+    async def _ask(self, operation: Operation[T]) -> T:
+        self._gave_up = False
+        # Shielded: an answer that nobody hears would leave claimed jobs with nobody to run them.
+        self._asking = answer = shielded(asyncio.ensure_future(self.app.broker.arun(operation)))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if not self._gave_up:
+                raise
+            raise BrokerUnavailable from None
+
     async def _exchange_the_rest(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
         """The exchange, without what was done of it when its answer was lost."""
         broker = self.app.broker
         in_hand = chain(settlements, self._buffer)
         known = {*self.running, *(each.job.id for each in in_hand)}
         known |= {job.id for waiting in self._in_hand() for job in waiting}
-        found = await broker.arun(broker.recover(self.id, settlements, known))
+        found = await self._ask(broker.recover(self.id, settlements, known))
         done = set(map(id, found.applied))
         rest = [each for each in settlements if id(each) not in done]
         if found.jobs:
             claim = None
         elif not rest and claim is None:
             return Exchange([], [])
-        exchange = await asyncio.shield(broker.arun(broker.exchange(rest, claim)))
+        exchange = await self._ask(broker.exchange(rest, claim))
         return Exchange([*found.jobs, *exchange.jobs], exchange.lost)
 
     def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
@@ -457,21 +481,6 @@ class Worker:
     def _kind(self, job: JobRecord) -> Kind:
         task = self.app.tasks.get(job.task)
         return task.kind if task else Kind.THREAD
-
-
-def queues_of(app: Backburner) -> dict[str, int]:
-    """Every queue that the app's tasks and schedules name, without weights."""
-    names = {task.placement.queue for task in app.tasks.values()}
-    names |= {schedule.queue for schedule in app.declared.values()}
-    return dict.fromkeys(sorted({"default", *names, *app.bounds}), 0)
-
-
-def ordered(queues: dict[str, int]) -> tuple[str, ...]:
-    """The queues in the order of one claim: as given, or drawn by weight, so that none starves."""
-    if not any(queues.values()):
-        return tuple(queues)
-    # Efraimidis and Spirakis (2006): the largest u ** (1 / w) comes first with probability w / sum(w).
-    return tuple(sorted(queues, key=lambda name: -(random.random() ** (1 / max(queues[name], 1e-9)))))
 
 
 async def _first(waits: Sequence[asyncio.Future[Any]], timeout: float | None) -> None:

@@ -29,7 +29,7 @@ import msgspec
 
 from backburner import brokers
 from backburner.brokers.base import Beat, Broker, Directives
-from backburner.errors import BackburnerError, BrokerError, ConfigError
+from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable, ConfigError
 from backburner.events import BrokerDown, BrokerUp, Event, Events, WorkerDied
 from backburner.worker import messages
 from backburner.worker.child import log_to_stderr
@@ -66,9 +66,12 @@ class Supervisor:
         self.settings: Settings | None = None
         self.broker: Broker | None = None
         self.maintenance: Maintenance | None = None
+        self._maintaining: asyncio.Task[None] | None = None
         self.exit_code = 0
         self._stopping = False
         self._quiet = False
+        self._departing = 0
+        """Processes that have ended, and whose jobs are being handed back."""
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failures = 0
@@ -106,8 +109,7 @@ class Supervisor:
         self._notify.stopping()
         for process in self.processes:
             process.stop(grace)
-        if not self.processes:
-            self._ended.set()
+        self._end_if_alone()
 
     def toggle_quiet(self) -> None:
         """Claim nothing more, or claim again; what runs goes on."""
@@ -132,8 +134,14 @@ class Supervisor:
             process.line.hang_up()  # it ends when nobody listens
             code = await process.wait()
             self.processes.remove(process)
-            await self._departed(process, code)
-            process.blackbox.close()
+            self._departing += 1
+            try:
+                await self._departed(process, code)
+            finally:
+                self._departing -= 1
+                process.blackbox.close()
+            if self._stopping:
+                self._end_if_alone()
 
     async def _listen(self, process: WorkerProcess) -> None:
         async for message in process.line.messages():
@@ -192,7 +200,9 @@ class Supervisor:
                     0.0 if process.started else RESTART_PAUSES[min(self._failures, len(RESTART_PAUSES) - 1)]
                 )
                 self._begin(self._later(pause))
-        if self._stopping and not self.processes:
+
+    def _end_if_alone(self) -> None:
+        if not self.processes and not self._departing:
             self._ended.set()
 
     async def _later(self, pause: float) -> None:
@@ -204,7 +214,11 @@ class Supervisor:
         broker, settings = self.broker, self.settings
         assert broker is not None
         assert settings is not None
+        if self._stopping and not self.processes and self._maintaining is not None:
+            self._maintaining.cancel()  # or what it began last would be waited for, too
         try:
+            if self._stopping and self.maintenance is not None and not self.maintenance.connected:
+                raise BrokerUnavailable
             await self._beat(process, lease=0.0)
             # Of no other: after an outage the leases of others have run out that could not be renewed.
             workers = {process.worker_id: process.blackbox.started()}
@@ -228,7 +242,9 @@ class Supervisor:
             rescued=self._rescued,
             emit=self.events.emit,
         )
-        self._begin(self.maintenance.run())
+        self._maintaining = asyncio.create_task(self.maintenance.run())
+        self._tasks.add(self._maintaining)
+        self._maintaining.add_done_callback(self._finished)
 
     def _sign(self, process: WorkerProcess, *, new: bool = False, lease: float | None = None) -> Beat:
         assert self.settings is not None
