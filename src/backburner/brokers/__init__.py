@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -45,6 +46,10 @@ def connect(url: str) -> Broker:
     if source is None:
         raise ConfigError.unknown("broker URL scheme", scheme, SCHEMES)
     try:
+        urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"{redacted(url)!r} is no broker URL: {error}") from None
+    try:
         module = import_module(source.module)
     except ModuleNotFoundError as error:
         if not source.extra or (error.name or "").startswith("backburner"):
@@ -68,6 +73,10 @@ def capability_table() -> str:
 
 
 def redacted(url: str) -> str:
-    """`url` without its password, for messages and logs."""
-    password = urlsplit(url).password
-    return url.replace(f":{password}@", ":***@") if password else url
+    """`url` without its passwords, for messages and logs."""
+    url = re.sub(r"((?:^|[?&])(?:\w*password|listen)=)[^&]*", r"\1***", url)
+    head, separator, rest = url.partition("://")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    user, at, host = authority.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return f"{head}{separator}{name}:***{at}{host}{rest[len(authority) :]}" if colon else url
