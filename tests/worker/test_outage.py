@@ -7,15 +7,16 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from backburner import Backburner, BrokerUnavailable, events
+from backburner import Backburner, BrokerUnavailable, Job, events
 from backburner.brokers.base import Exchange, Operation
 from backburner.brokers.sqlite import database
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.testing import Clock
+from backburner.worker import loop
 from tests.worker.helpers import LONG, Seen, within
 
 T = TypeVar("T")
@@ -141,6 +142,40 @@ async def test_answers_that_are_lost_cost_no_job_and_repeat_none(make_app: Calla
     assert sorted(work.ran) == [*range(200)]
     assert {(job.record.attempt, job.record.token) for job in jobs} == {(1, 1)}
     assert seen.of(events.LostLease) == []
+
+
+class DoesItLate(SqliteBroker):
+    """Does not answer one exchange, and carries it out after the next, as a server that stood still."""
+
+    late: Operation[Any] | None = None
+    meanwhile: Callable[[], object] | None = None
+
+    async def arun(self, operation: Operation[T]) -> T:
+        if self.meanwhile and not self.late and getattr(operation, "__name__", "") == "exchange":
+            self.late = operation
+            raise BrokerUnavailable("the server stands still")
+        answer = await super().arun(operation)
+        if isinstance(answer, Exchange) and self.meanwhile and self.late:
+            self.meanwhile()
+            assert (await super().arun(self.late)).jobs
+            self.meanwhile = self.late = None
+        return answer
+
+
+async def test_jobs_that_it_was_given_late_and_without_an_answer_run_all_the_same(
+    make_app: Callable[..., Backburner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOOK_AGAIN", (0.1,))
+    app, producer = make_app(), make_app()
+    broker = app.broker = DoesItLate(app.settings.url)
+    work, other = Work(app), Work(producer)
+    work.release.set()
+    jobs: list[Job[int]] = []
+    broker.meanwhile = lambda: jobs.append(other.task.enqueue(1))
+    async with app.worker():
+        assert await work.task.enqueue(2).aresult(timeout=LONG) == 2
+        assert await jobs[0].aresult(timeout=LONG) == 1
+    assert (jobs[0].record.attempt, jobs[0].record.token) == (1, 1)
 
 
 async def test_one_can_leave_during_an_outage_and_the_jobs_are_rescued_later(

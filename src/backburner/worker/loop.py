@@ -8,8 +8,9 @@
 3. When an exchange brings nothing the loop listens for wake-ups, looks once more, and then waits for a
    wake-up or a finished attempt.
 4. When the broker cannot be reached the buffer is kept, and the same exchange is tried again, later and
-   later, until it goes through. It may have been done, and only its answer lost: so the broker is asked
-   first what of it was. What it then refuses (the lease was lost) is dropped, and said.
+   later, until it goes through. It may have been done, and only its answer lost, or be done late: so the
+   broker is asked first what of it was, and again after a while (`LOOK_AGAIN`). What it then refuses (the
+   lease was lost) is dropped, and said.
 5. A job that completed in a transaction of its own is settled as failed all the same: that is refused if
    the transaction was committed, and the truth if it was not.
 6. Stopping: nothing more is claimed, and what has not started is released. What runs may end; a little
@@ -61,6 +62,8 @@ INTERRUPT_TIME = 2.0
 """Seconds at the end of the grace time for interrupted attempts to unwind (a fifth of a short one)."""
 LOOK_PAST = 0.1
 """Seconds before it looks again past the jobs of a full kind, where it found none of another kind."""
+LOOK_AGAIN = (2.0, 15.0, 120.0)
+"""Seconds after a lost answer: what stands in front of a server that froze is carried out when it goes on."""
 LAST_WORDS = 3.0
 """Seconds after the grace time in which what is to be recorded last may get through."""
 HOLD = 1.0
@@ -113,6 +116,7 @@ class Worker:
         self._quiet = False
         self._stopping = False
         self._interrupt = asyncio.Event()
+        self._looks: list[float] = []
         self._gave_up = False
         self._asking: asyncio.Future[Any] | None = None
         self._listening = ExitStack()
@@ -189,7 +193,7 @@ class Worker:
             while not (self._stopping and self._at_rest()):
                 self._give_back()
                 claim = self._claim()
-                if claim is None and not self._buffer:
+                if claim is None and not self._buffer and not self._doubts():
                     # Jobs of a kind that is not full may come meanwhile, and nothing here would change.
                     soon = time.monotonic() < self._look_past_at + LOOK_PAST
                     await self._wait_for_change(LOOK_PAST if soon else IDLE_POLL)
@@ -239,7 +243,9 @@ class Worker:
         return Claim(worker=self.id, queues=ordered(self.queues), limit=limit, exclude=exclude)
 
     async def _exchange(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
-        pause, unanswered = 0.05, False
+        pause, unanswered = 0.05, self._doubts()
+        if unanswered:
+            self._looks.pop(0)
         while True:
             began = time.monotonic()
             try:
@@ -249,6 +255,7 @@ class Worker:
                     exchange = await self._ask(self.app.broker.exchange(settlements, claim))
             except BrokerError as error:
                 unanswered = True
+                self._looks = [time.monotonic() + seconds for seconds in LOOK_AGAIN]
                 if self.connected:
                     self.connected = False
                     self.app.events.emit(BrokerDown(error=str(error)))
@@ -262,8 +269,7 @@ class Worker:
                 self.connected = True
                 self.app.events.emit(BrokerUp())
             self._tell_started = self.app.events.wanted(Started)
-            kinds = Counter(self._kind(job) for job in exchange.jobs)
-            self._appetite.exchanged(time.monotonic() - began, kinds)
+            self._appetite.exchanged(time.monotonic() - began, Counter(map(self._kind, exchange.jobs)))
             for kind, count in self._ends.items():
                 self._appetite.ran(kind, self._spent[kind] / count)
             self._ends.clear()
@@ -271,6 +277,10 @@ class Worker:
             if claim is not None and claim.exclude and not exchange.jobs:
                 self._look_past_at = time.monotonic() + LOOK_PAST
             return exchange
+
+    def _doubts(self) -> bool:
+        """Whether it is time to look again what became of an exchange without an answer."""
+        return bool(self._looks) and self._looks[0] <= time.monotonic()
 
     async def _ask(self, operation: Operation[T]) -> T:
         self._gave_up = False
@@ -286,8 +296,7 @@ class Worker:
     async def _exchange_the_rest(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
         """The exchange, without what was done of it when its answer was lost."""
         broker = self.app.broker
-        in_hand = chain(settlements, self._buffer)
-        known = {*self.running, *(each.job.id for each in in_hand)}
+        known = {*self.running, *(each.job.id for each in chain(settlements, self._buffer))}
         known |= {job.id for waiting in self._in_hand() for job in waiting}
         found = await self._ask(broker.recover(self.id, settlements, known))
         done = set(map(id, found.applied))
