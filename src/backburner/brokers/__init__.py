@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from backburner.brokers.base import Capability
 from backburner.errors import ConfigError, MissingDependency
@@ -73,10 +72,6 @@ def capability_table() -> str:
 
 
 def redacted(url: str) -> str:
-    """`url` without its passwords, for messages and logs."""
+    """`url` without its passwords, for messages and logs; also of one that cannot be read."""
     url = re.sub(r"((?:^|[?&])(?:\w*password|listen)=)[^&]*", r"\1***", url)
-    head, separator, rest = url.partition("://")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    user, at, host = authority.rpartition("@")
-    name, colon, _ = user.partition(":")
-    return f"{head}{separator}{name}:***{at}{host}{rest[len(authority) :]}" if colon else url
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -41,9 +41,9 @@ class Address(NamedTuple):
 
 def parsed(url: str) -> Address:
     """Raises `ConfigError`."""
-    parts = urlsplit(url)
+    base, _, query = url.partition("?")
     own, rest = {"schema": "backburner", "patience": "10", "listen": ""}, []
-    for part in filter(None, parts.query.split("&")):
+    for part in filter(None, query.split("&")):
         name, _, value = part.partition("=")
         if name in own:
             own[name] = unquote(value)
@@ -59,7 +59,7 @@ def parsed(url: str) -> Address:
         patience = -1.0
     if not 0 <= patience < 3600:
         raise ConfigError(f"patience={own['patience']!r} is no number of seconds from 0 to 3600")
-    conninfo = _libpq(urlunsplit(parts._replace(query="&".join(rest))))
+    conninfo = _libpq(f"{base}?{'&'.join(rest)}")
     listen = _libpq(own["listen"]) if own["listen"] else conninfo
     return Address(conninfo, listen, own["schema"], patience)
 
@@ -68,8 +68,11 @@ def _libpq(url: str) -> dict[str, str]:
     try:
         found = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
+        # What libpq quotes may be the password, or hold it: only the name of a parameter is passed on.
+        names = re.findall(r"[?&](\w+)=", url)
+        why = re.sub(r'"(.*?)"', lambda found: found[0] if found[1] in names else "(…)", str(error).strip())
         raise ConfigError(
-            f"libpq cannot read the URL: {str(error).strip()}; "
+            f"libpq cannot read the URL: {why}; a password needs its special characters percent-encoded; "
             "Backburner's own parameters are schema, patience and listen"
-        ) from error
+        ) from None
     return _DEFAULTS | {name: str(value) for name, value in found.items() if value is not None}
