@@ -60,6 +60,12 @@ async def by_psycopg_with_dict_rows(url: str) -> AsyncIterator[Own]:
 
 
 @asynccontextmanager
+async def by_psycopg_with_raw_cursors(url: str) -> AsyncIterator[Own]:
+    with psycopg.connect(plain(url), cursor_factory=psycopg.RawCursor) as own:
+        yield Own(own, sync(own.execute), sync(own.commit), sync(own.rollback))
+
+
+@asynccontextmanager
 async def by_sqlalchemy(url: str, driver: str = "+psycopg") -> AsyncIterator[Own]:
     with create_engine(plain(url, driver), poolclass=NullPool).connect() as own:
         yield Own(own, sync(lambda sql: own.execute(text(sql))), sync(own.commit), sync(own.rollback))
@@ -74,6 +80,13 @@ async def by_sqlalchemy_session(url: str) -> AsyncIterator[Own]:
 @asynccontextmanager
 async def by_async_psycopg(url: str) -> AsyncIterator[Own]:
     async with await psycopg.AsyncConnection.connect(plain(url)) as own:
+        yield Own(own, own.execute, own.commit, own.rollback)
+
+
+@asynccontextmanager
+async def by_async_psycopg_with_raw_cursors(url: str) -> AsyncIterator[Own]:
+    raw = psycopg.AsyncRawCursor
+    async with await psycopg.AsyncConnection.connect(plain(url), cursor_factory=raw) as own:
         yield Own(own, own.execute, own.commit, own.rollback)
 
 
@@ -124,12 +137,14 @@ Open = Callable[[str], AbstractAsyncContextManager[Own]]
 SYNC: dict[str, Open] = {
     "psycopg": by_psycopg,
     "psycopg, rows as dicts": by_psycopg_with_dict_rows,
+    "psycopg, raw cursors": by_psycopg_with_raw_cursors,
     "SQLAlchemy": by_sqlalchemy,
     "SQLAlchemy over psycopg2": over_psycopg2,
     "SQLAlchemy session": by_sqlalchemy_session,
 }
 ASYNC: dict[str, Open] = {
     "psycopg async": by_async_psycopg,
+    "psycopg async, raw cursors": by_async_psycopg_with_raw_cursors,
     "asyncpg": by_asyncpg,
     "asyncpg pool": by_asyncpg_pool,
     "SQLAlchemy async": by_async_sqlalchemy,

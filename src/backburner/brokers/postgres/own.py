@@ -115,10 +115,11 @@ def _kind(connection: Any) -> str:
 
 
 def _psycopg(connection: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
+    from psycopg import Cursor
     from psycopg.rows import tuple_row
 
     _begun(connection.autocommit and connection.info.transaction_status == 0)
-    with connection.cursor(row_factory=tuple_row) as cursor:
+    with Cursor(connection, row_factory=tuple_row) as cursor:  # not the connection's own kind
         rows: Rows = cursor.execute(statement.named, given, prepare=False).fetchall()
         return rows
 
@@ -135,10 +136,11 @@ def _sqlalchemy_session(session: Any, statement: Statement, given: Mapping[str, 
 
 
 async def _apsycopg(connection: Any, statement: Statement, given: Mapping[str, Any]) -> Rows:
+    from psycopg import AsyncCursor
     from psycopg.rows import tuple_row
 
     _begun(connection.autocommit and connection.info.transaction_status == 0)
-    async with connection.cursor(row_factory=tuple_row) as cursor:
+    async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
         await cursor.execute(statement.named, given, prepare=False)
         rows: Rows = await cursor.fetchall()
         return rows
