@@ -138,17 +138,17 @@ BEGIN
     -- Without a job (`id` NULL) where the holder of the key was deleted just now.
     RETURN QUERY
         SELECT given.place::integer, at, NULL::text, same.*
-        FROM {schema}.given(jobs) AS given
+        FROM (
+            SELECT id, key, place, row_number() OVER (PARTITION BY id ORDER BY place) AS nth FROM {schema}.given(jobs)
+        ) AS given
         LEFT JOIN LATERAL (
             SELECT id, task, payload, queue, priority, state, created_at, run_at, expires_at, attempt, token, crashes, worker,
                 started_at, finished_at, result, reason, key, cancel_requested, progress, checkpoint, options, seq
             FROM {schema}.stored AS held
             WHERE held.id = ANY (ARRAY[given.id, (SELECT job_id FROM {schema}.keys WHERE key = given.key)])
-            ORDER BY held.seq LIMIT 1
+            ORDER BY held.seq + 0 LIMIT 1 -- by `id`: all that is stored is not to be read in the order of `seq`
         ) AS same ON true
-        WHERE given.id <> ALL (added) OR EXISTS (
-            SELECT FROM {schema}.given(jobs) AS earlier WHERE earlier.id = given.id AND earlier.place < given.place
-        );
+        WHERE given.id <> ALL (added) OR nth > 1;
 END $$;
 
 -- The same for queues with a maximal length, which it keeps or changes nothing. `bounds`: a JSON array of objects.
