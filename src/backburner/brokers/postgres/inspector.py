@@ -60,8 +60,8 @@ class PostgresInspector(Broker):
 
     def find(self, which: Filter) -> Operation[list[JobRecord]]:
         given = {**msgspec.structs.asdict(which), "states": [*map(str, which.states)]}
-        if which.tag is not None:  # as it stands within the JSON of the options
-            given["tag"] = msgspec.json.encode(which.tag).decode()
+        if which.tag is not None:  # as it stands within the JSON of the options, where `->` refuses U+0000
+            given["tag"] = msgspec.json.encode(which.tag).decode().replace(r"\u0000", r"\ufffd")
         return [schema.record(row) for row in (yield Do("find", given))]
 
     def cancel(self, ids: Sequence[str], reason: str, keep: float) -> Operation[list[str]]:

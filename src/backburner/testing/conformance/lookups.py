@@ -58,7 +58,7 @@ def test_jobs_are_found_by_queue_and_task(store: Store) -> None:
 
 def test_jobs_are_found_by_tag(store: Store) -> None:
     tagged = store.add(options=Options(tags=("nightly", "big")))
-    store.add(options=Options(tags=("nightly-not",)))
+    store.add(options=Options(tags=("nightly-not",), meta={"a": "\0 \\u0000"}))
     store.add()
     assert ids(find(store, tag="nightly")) == [tagged.id]
     assert ids(find(store, tag="big")) == [tagged.id]
