@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -143,3 +145,18 @@ def test_a_direct_url_for_listening_goes_past_the_pooler(pgbouncer: PgBouncer, u
         add(broker)
         assert heard(waiter)
     broker.close()
+
+
+def test_a_process_with_a_thousand_open_files_hears(broker: PostgresBroker) -> None:
+    add(broker)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with ExitStack() as files:
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            files.enter_context(open(os.devnull))
+        with broker.waiter(["queue:default"]) as waiter:
+            while not waiter.wait(None):  # the first looks are short
+                add(broker)
+            assert broker._wakes._listener.hears
+        broker.close()

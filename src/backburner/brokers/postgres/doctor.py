@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -21,7 +20,7 @@ from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.address import Address
 from backburner.brokers.postgres.errors import translation
 from backburner.brokers.postgres.listener import PROBE
-from backburner.brokers.postgres.session import ANSWER, Session, connect
+from backburner.brokers.postgres.session import ANSWER, Session, connect, readable
 from backburner.doctor import Check, Level
 from backburner.errors import BackburnerError
 from backburner.words import plural, span
@@ -176,7 +175,7 @@ def _wakes(session: Session, address: Address) -> Iterator[Check]:
     with closing(connect(address.listen, ANSWER)) as listener:
         listener.execute(f'LISTEN "{channel}"'.encode())
         _rows(session, "SELECT pg_notify(%s, 'probe')", channel)
-        heard = bool(select.select([listener.fileno()], [], [], PROBE)[0])
+        heard = bool(readable([listener.fileno()], PROBE))
     if heard:
         [(waiting,)] = _rows(
             session,

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import select
 import threading
 import time
 import weakref
@@ -27,7 +26,7 @@ import psycopg
 from backburner.brokers.base import Operation
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.database import Database
-from backburner.brokers.postgres.session import ANSWER, Session, connect
+from backburner.brokers.postgres.session import ANSWER, Session, connect, readable
 from backburner.brokers.postgres.steps import Do, once
 from backburner.errors import BackburnerError
 
@@ -145,7 +144,7 @@ class Listener:
             if left <= 0:
                 self._say()
                 return False
-            select.select([session.fileno()], [], [], left)
+            readable([session.fileno()], left)
         self.hears = True
         self._begun()
         return True
@@ -166,7 +165,7 @@ class Listener:
 
     def _hear(self, session: Session, stop: int) -> None:
         """Until the connection breaks (an error), or the broker closes."""
-        while stop not in select.select([session.fileno(), stop], [], [])[0]:
+        while stop not in readable([session.fileno(), stop], None):
             for channel, word in self._messages(session):
                 if channel == self.channel:
                     if word != "probe":
@@ -218,7 +217,7 @@ def _left(channel: str) -> Operation[dict[int, int]]:
 
 def _told(stop: int, seconds: float) -> bool:
     """Whether the thread is told to end within that time."""
-    return bool(select.select([stop], [], [], seconds)[0])
+    return bool(readable([stop], seconds))
 
 
 _listeners: weakref.WeakSet[Listener] = weakref.WeakSet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -53,12 +53,18 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
         """Idle, with nothing from the server: that would be the news that it has closed the session."""
         if self.closed or self.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             return False
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not readable([self.fileno()], 0)
 
 
 _EVENTS = {1: select.POLLIN, 2: select.POLLOUT, 3: select.POLLIN | select.POLLOUT}
+
+
+def readable(files: Sequence[int], seconds: float | None) -> list[int]:
+    """Which of them have something to read within that time. `select()` takes no file from 1024 on."""
+    poll = select.poll()
+    for file in files:
+        poll.register(file, select.POLLIN)
+    return [file for file, _ in poll.poll(None if seconds is None else seconds * 1000)]
 
 
 def connect(conninfo: Mapping[str, Any], seconds: float) -> Session:
