@@ -6,11 +6,13 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -20,6 +22,7 @@ from backburner import lifecycle
 from backburner.brokers import connect
 from backburner.brokers.base import Claim
 from backburner.brokers.postgres.broker import PostgresBroker
+from backburner.brokers.postgres.database import CONNECTIONS
 from backburner.errors import BrokerError, BrokerUnavailable, ConfigError
 from backburner.job import JobRecord
 from backburner.lifecycle import State
@@ -365,6 +368,29 @@ def test_a_thread_that_is_interrupted_in_a_call_spoils_nobodys_connection(
     assert not thread.is_alive()
     assert [type(error) for error in seen] == [Stop]
     assert {add(broker).id for _ in range(20)} < ids(broker)
+
+
+def test_a_thread_that_is_interrupted_while_all_connections_are_busy_takes_none_away(
+    broker: PostgresBroker,
+) -> None:
+    add(broker)
+    room = broker._database._room
+    for _ in range(CONNECTIONS):
+        room.get()
+
+    def wait_for_one() -> None:
+        with suppress(Stop):
+            add(broker)
+
+    thread = threading.Thread(target=wait_for_one)
+    thread.start()
+    while sys._current_frames()[thread.ident or 0].f_code.co_name != "_once":
+        pass
+    interrupt(thread)
+    for _ in range(CONNECTIONS):
+        room.put(None)
+    thread.join(30)
+    assert room.qsize() == CONNECTIONS
 
 
 async def test_what_was_cancelled_is_completed_all_the_same(broker: PostgresBroker) -> None:

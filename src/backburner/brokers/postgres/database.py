@@ -134,25 +134,26 @@ class Database:
             pause = min(pause * 2, 1.0)
 
     def _once(self, step: Do, end: float) -> list[Row]:
+        held: list[None] = []
         try:
-            self._room.get(timeout=max(end - time.monotonic(), ANSWER))
+            # One call, in C: an exception that is thrown into this thread comes before it, or after it.
+            held.extend(map(self._room.get, [True], [max(end - time.monotonic(), ANSWER)]))
+            session = self._session()
+            seconds = LONG_ANSWER if step.name in _LOOKUPS else ANSWER
+            try:
+                return session.ask(self._sql[step.name], step.parameters, seconds)
+            except psycopg.Error as error:
+                raise self._lost(error, again=step.again) from error
+            finally:
+                self._give_back(session)
         except Empty:
             raise BrokerUnavailable(
                 f"all {CONNECTIONS} connections of this process have been busy for {ANSWER:g} s: "
                 f"the server at {self.address.place} is too slow, or too many threads ask at once"
             ) from None
-        try:
-            session = self._session()
-            seconds = LONG_ANSWER if step.name in _LOOKUPS else ANSWER
-            try:
-                rows = session.ask(self._sql[step.name], step.parameters, seconds)
-            except psycopg.Error as error:
-                raise self._lost(error, again=step.again) from error
-            finally:
-                self._give_back(session)
-            return rows
         finally:
-            self._room.put(None)
+            if held:
+                self._room.put(None)
 
     def _give_back(self, session: Session) -> None:
         if session.usable:
