@@ -24,7 +24,7 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -46,6 +46,7 @@ from backburner.worker.processes import ProcessDied, Processes
 from backburner.worker.queues import ordered, queues_of
 from backburner.worker.reports import settled
 from backburner.worker.threads import NotStarted
+from backburner.worker.waits import first
 
 if TYPE_CHECKING:
     from backburner.app import Backburner
@@ -327,7 +328,7 @@ class Worker:
             waits = [asyncio.ensure_future(self._changed.wait())]
             if self._stopping:
                 waits.append(asyncio.ensure_future(self._interrupt.wait()))
-            await _first(waits, HOLD if any(self._in_hand()) else timeout)
+            await first(waits, HOLD if any(self._in_hand()) else timeout)
 
     async def _idle(self) -> None:
         """Nothing to claim: listen, look once more, then wait."""
@@ -342,7 +343,7 @@ class Worker:
                 asyncio.ensure_future(self._waiter.wait_async(longest)),
                 asyncio.ensure_future(self._changed.wait()),
             ]
-            await _first(waits, None)
+            await first(waits, None)
 
     def _stop_listening(self) -> None:
         self._listening.close()
@@ -490,12 +491,3 @@ class Worker:
     def _kind(self, job: JobRecord) -> Kind:
         task = self.app.tasks.get(job.task)
         return task.kind if task else Kind.THREAD
-
-
-async def _first(waits: Sequence[asyncio.Future[Any]], timeout: float | None) -> None:
-    """Wait for the first of these, and call off the others."""
-    try:
-        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waits:
-            each.cancel()
