@@ -211,6 +211,19 @@ def test_a_broker_is_closed_while_many_want_to_wait_and_nothing_flows(
         assert "backburner-wakes" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_who_waited_through_a_close_takes_no_wake_up_from_later_ones(
+    broker: RedisBroker, client: Redis
+) -> None:
+    with ExitStack() as later:
+        with broker.waiter(["queue:other"]):
+            wait_registered(client, broker, "queue:other")
+            broker.close()
+            waiter = later.enter_context(broker.waiter(["queue:default"]))
+            wait_registered(client, broker, "queue:default")
+        add(broker)
+        assert woken(waiter)
+
+
 def test_a_wait_is_short_while_nobody_can_be_heard(tmp_path: Path, connect: Connect) -> None:
     with RedisServer(tmp_path) as server:
         broker = connect(server.url)

@@ -50,11 +50,11 @@ class Wakes:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._numbers = count()  # goes on after `close`: who waits through that is not taken for a later one
         self._start_anew()
 
     def _start_anew(self) -> None:
         self._process = uuid.uuid4().hex
-        self._numbers = count()
         self._waiters: dict[int, RedisWaiter] = {}
         self._begin: set[int] = set()
         self._ending: dict[int, Sequence[str]] = {}
