@@ -46,6 +46,9 @@ def test_a_url_may_name_sentinels_or_the_nodes_of_a_cluster() -> None:
         ("redis://h?prefix=", "write a name"),
         ("redis://h/jobs", "'/jobs' is no database"),
         ("redis://h:port", "'h:port' is no host and port"),
+        ("redis://h/²", "'/²' is no database"),
+        ("redis://[::1", "brackets are for IPv6"),
+        ("redis://one,two:6380", "names several hosts: write redis+sentinel://"),
         ("redis+sentinel://h", "names no service"),
         ("redis+cluster://h/1", "a Cluster has only database 0"),
         ("redsi://h", "unknown broker URL scheme 'redsi'; did you mean 'redis'?"),
@@ -57,8 +60,24 @@ def test_a_wrong_url_is_refused_with_the_way_to_write_it(url: str, said: str) ->
     assert said in str(caught.value)
 
 
-def test_a_password_is_in_no_message() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://me:secret@h/jobs",
+        "redis://:pass/secret@h",
+        "redis://:pass#secret@h:1",
+        "redis://:pass?secret@h:1",
+        "redis://:pass[secret@h",
+        "redis://:pass@secret@h/jobs",
+        "redis+sentinel://h?sentinel_password=secret",
+        "redis+cluster://:secret@one,two/3",
+    ],
+)
+def test_a_password_is_in_no_message(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        connect("redis://me:secret@h/jobs")
+        connect(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_is_in_no_shown_url() -> None:
     assert "secret" not in address.read("redis://me:secret@h?ssl_keyfile=secret").shown

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 from redis.exceptions import ConnectionError as Lost
@@ -137,7 +137,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(url: str) -> Address:
     """Read a URL. Raises `ConfigError`, with the nearest name for a parameter that is not known."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     kind = {"redis+sentinel": "sentinel", "redis+cluster": "cluster"}.get(parts.scheme, "single")
     given = _parameters(parts.query, kind)
     user, _, hosts = parts.netloc.rpartition("@")
@@ -150,7 +150,7 @@ def read(url: str) -> Address:
     return Address(
         url=url,
         kind=kind,
-        hosts=_hosts(url, hosts, 26379 if kind == "sentinel" else 6379),
+        hosts=_hosts(url, hosts, kind),
         service=service,
         database=database,
         username=unquote(name) or None,
@@ -161,6 +161,19 @@ def read(url: str) -> Address:
         prefix=prefix,
         patience=given.get("patience", 10.0),
     )
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigError(
+            f"{redacted(url)} is no URL: brackets are for IPv6, as in [::1]; in a password write %2F for /, "
+            "%3F for ?, %23 for #, %40 for @, %5B for [ and %5D for ]"
+        )
+    return parts
 
 
 def _parameters(query: str, kind: str) -> dict[str, Any]:
@@ -177,8 +190,12 @@ def _parameters(query: str, kind: str) -> dict[str, Any]:
     return found
 
 
-def _hosts(url: str, text: str, port: int) -> tuple[tuple[str, int], ...]:
-    found = []
+def _hosts(url: str, text: str, kind: str) -> tuple[tuple[str, int], ...]:
+    found, port = [], 26379 if kind == "sentinel" else 6379
+    if kind == "single" and "," in text:
+        raise ConfigError(
+            f"{redacted(url)} names several hosts: write redis+sentinel:// or redis+cluster://, or one host"
+        )
     for each in text.split(","):
         try:
             parts = urlsplit(f"//{each}")
@@ -197,7 +214,7 @@ def _path(url: str, path: str, kind: str) -> tuple[str, int]:
             f"{redacted(url)} names no service: write redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
         )
     number = parts.pop(0) if parts else "0"
-    if parts or not number.isdigit() or (kind == "cluster" and number != "0"):
+    if parts or not number.isdecimal() or (kind == "cluster" and number != "0"):
         what = (
             "a Cluster has only database 0"
             if kind == "cluster"
