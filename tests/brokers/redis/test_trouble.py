@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,26 @@ def test_a_server_that_is_not_trusted_or_speaks_no_tls(
         assert "ssl_ca_certs" in str(stranger)
     plain = refusal(connect, redis_server.url.replace("redis:", "rediss:"), patience=0.3)
     assert "is TLS spoken there?" in str(plain)
+
+
+def test_a_tls_connection_that_ends_too_soon_may_come_back(connect: Connect) -> None:
+    """As behind a balancer whose server is away."""
+
+    def hang_up() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                client.recv(1000)
+                client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        error = refusal(connect, f"rediss://127.0.0.1:{listener.getsockname()[1]}", patience=0.3)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert isinstance(error, BrokerUnavailable)
+    assert "is TLS spoken there?" in str(error)
 
 
 def test_a_user_without_rights(tmp_path: Path, connect: Connect) -> None:

@@ -54,6 +54,7 @@ _CLASSES: Final = {
     "NoScriptError": "NOSCRIPT",
 }
 _SIGNS: Final = {
+    "EOF occurred": "LOST",  # of TLS: the other side went away, or never spoke it
     "max number of clients": "CLIENTS",
     "WRONGPASS": "WRONGPASS",
     "invalid username-password": "WRONGPASS",
@@ -71,13 +72,13 @@ _WITHIN: Final = re.compile(r"-([A-Z]{3,}) ")
 def code(error: Exception) -> str:
     """One word for what happened: the server's own, if it answered."""
     text = str(error)
-    if isinstance(error, ssl.SSLError):
-        return "TLS"
     if (found := _CLASSES.get(type(error).__name__)) is not None:
         return found
     for sign, word in _SIGNS.items():
         if sign in text:
             return word
+    if isinstance(error, ssl.SSLError):
+        return "TLS"
     if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
         return "WRONGPASS"
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
@@ -99,7 +100,7 @@ def translation(error: Exception, url: str) -> BackburnerError:
     if isinstance(error, BackburnerError):
         return error
     found, text = code(error), str(error) or type(error).__name__
-    if found == "LOST" and url.startswith(("rediss:", "valkeys:")) and "time" in text.lower():
+    if found == "LOST" and url.startswith(("rediss:", "valkeys:")) and re.search("time|eof", text.lower()):
         return BrokerUnavailable(f"{url} does not answer: is it running, and is TLS spoken there? ({text})")
     if found == "LOST":
         return BrokerUnavailable(f"{url} cannot be reached or does not answer: is it running? ({text})")
