@@ -8,8 +8,8 @@ from redis import Redis
 from backburner import lifecycle
 from backburner.brokers.base import Beat, Bound, Claim
 from backburner.brokers.redis.broker import RedisBroker
-from backburner.lifecycle import ErrorInfo
-from tests.brokers.redis.conftest import add, keys, new_job, settle, take
+from backburner.lifecycle import ErrorInfo, dead
+from tests.brokers.redis.conftest import add, ids, keys, new_job, settle, take
 
 JOBS = 100_000
 KEPT = {"seq"}
@@ -105,3 +105,16 @@ def test_who_waited_for_a_job_and_died_is_forgotten_with_it(broker: RedisBroker,
     add(broker)
     broker.run(broker.prune(10, 10))
     assert "listeners:queue:default" not in keys(client, broker)
+
+
+def test_dead_jobs_are_trimmed_also_where_a_full_server_deleted_some(
+    broker: RedisBroker, client: Redis
+) -> None:
+    for _ in range(3):
+        add(broker)
+    jobs = take(broker, 3)
+    why = ErrorInfo(None, "why")
+    broker.run(broker.exchange([dead(job, why, "why", broker.now()) for job in jobs], None))
+    client.delete(f"{broker._driver.address.key}:job:{jobs[0].id}")
+    broker.run(broker.prune(10, 1))
+    assert ids(broker) == {jobs[2].id}

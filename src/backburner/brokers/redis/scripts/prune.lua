@@ -25,7 +25,11 @@ for queue, many in pairs(dead) do
         for _, place in ipairs(call('ZRANGE', base .. 'dead:' .. queue, 0, excess - 1)) do
             local id = id_of(place)
             local head, s, listeners = read(id)
-            remove(id, head, s, listeners)
+            if s then
+                remove(id, head, s, listeners)
+            else
+                call('ZREM', base .. 'dead:' .. queue, place) -- a full server deleted it: maxmemory-policy
+            end
         end
         many = many - excess
         trimmed[#trimmed + 1] = queue
