@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.servers.base import Server
 from tests.servers.postgres import PostgresServer
+from tests.servers.proxy import Proxy
 from tools.servers import PGBOUNCER
 
 
@@ -17,7 +18,7 @@ class PgBouncer(Server):
     account = "postgres"
     stop_signal = signal.SIGKILL  # it has nothing to lose, and newer ones would wait for their clients
 
-    def __init__(self, folder: Path | None, server: PostgresServer, **settings: str | int) -> None:
+    def __init__(self, folder: Path | None, server: PostgresServer | Proxy, **settings: str | int) -> None:
         super().__init__(folder)
         self.server = server
         self.settings = settings

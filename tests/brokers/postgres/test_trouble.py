@@ -27,6 +27,7 @@ from backburner.errors import BrokerError, BrokerUnavailable, ConfigError
 from backburner.job import JobRecord
 from backburner.lifecycle import State
 from tests.brokers.postgres.conftest import add, ids, new_job, schema_of, sql, take
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
 
@@ -118,6 +119,30 @@ def test_a_call_outlives_a_restart(broker: PostgresBroker, postgres_server: Post
         call = thread.submit(add, broker)
         postgres_server.start()
         assert {first.id, call.result(30).id} == ids(broker)
+
+
+def test_a_pooler_that_loses_the_server_in_the_middle_of_a_call(
+    proxy: Proxy, broker: PostgresBroker, url: str
+) -> None:
+    """It says so in an error of its own. An enqueue is sent again; whether a claim was done nobody knows."""
+    add(broker)
+    take(broker)
+    with PgBouncer(None, proxy) as pooler, ThreadPoolExecutor(1) as thread:
+        far = PostgresBroker(url.replace(url.partition("?")[0], pooler.url()))
+        claim = Claim(worker="w1", queues=("default",), limit=1)
+        add(far)
+        for call in (lambda: add(far).id, lambda: str(far.run(far.exchange([], claim)))):
+            with psycopg.connect(url.partition("?")[0]) as own:
+                own.execute(f"LOCK TABLE {schema_of(url)}.jobs".encode())
+                called = thread.submit(call)
+                while not sql(url, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                    pass
+                proxy.cut()
+            if called.exception() is None:
+                assert called.result() in ids(broker)
+        with pytest.raises(BrokerUnavailable, match="server conn crashed"):
+            called.result()
+        far.close()
 
 
 def test_a_server_that_is_away_is_unavailable_within_the_patience(

@@ -31,7 +31,7 @@ from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.address import Address
-from backburner.brokers.postgres.errors import CONFLICTS, sqlstate, translation
+from backburner.brokers.postgres.errors import CONFLICTS, CUT_OFF, sqlstate, translation
 from backburner.brokers.postgres.session import ANSWER, LONG_ANSWER, Session, connect
 from backburner.brokers.postgres.steps import Do
 from backburner.brokers.shield import shielded
@@ -165,7 +165,7 @@ class Database:
         found, code = translation(error, self.address.place), sqlstate(error)
         if code in _WAITED_LONG or not isinstance(found, BrokerUnavailable):
             return Lost(found, safe=False)
-        undone = code is not None and not code.startswith("57P")
+        undone = code is not None and not code.startswith(CUT_OFF)
         return Lost(found, safe=again or undone or code in CONFLICTS)
 
     # Connections -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The one place where errors of PostgreSQL and its drivers become errors of Backburner.
 
 A driver's error carries the server's SQLSTATE, or none when the connection is the trouble. Only with a
-SQLSTATE is it certain that nothing was done.
+SQLSTATE is it certain that nothing was done, and not with each (`CUT_OFF`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from backburner.errors import (
 LEASE_LOST = "BB001"
 CONFLICTS = ("40001", "40P01")
 """Two transactions were in each other's way: the server undid this one, and it may be sent again at once."""
+
+CUT_OFF = ("08", "57P")
+"""The session ended, or a pooler lost it: whether the statement was done nobody knows."""
 
 _MISSING = ("3F000", "42883", "42P01")
 _TEMPORARY = {
@@ -79,6 +82,8 @@ def _judged(code: str) -> tuple[type[BackburnerError], str]:
         return SchemaError, "there are no tables of this version at {place}: run `backburner migrate`"
     if code in _TEMPORARY:
         return BrokerUnavailable, _TEMPORARY[code]
+    if code.startswith(CUT_OFF):
+        return BrokerUnavailable, "the connection to {place} was cut off: see that the server runs"
     return BrokerError, _PERMANENT.get(code, "PostgreSQL at {place} refused a request")
 
 
