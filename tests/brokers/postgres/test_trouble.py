@@ -355,6 +355,15 @@ def test_a_database_in_another_encoding(url: str) -> None:
     sql(url, "DROP DATABASE latin")
 
 
+@pytest.mark.parametrize("level", ["repeatable%5C%20read", "serializable"])
+def test_a_role_with_another_isolation_level(url: str, level: str) -> None:
+    """Two claims at once would fail, and a floor might rise above a job that was not seen."""
+    broker = PostgresBroker(f"{url}&options=-cdefault_transaction_isolation%3D{level}")
+    with pytest.raises(BrokerError, match="ALTER ROLE .* SET default_transaction_isolation"):
+        add(broker)
+    assert "ALTER ROLE" in broker.checkup()[0].text
+
+
 # Threads, loops and interruptions -------------------------------------------------------------------
 
 

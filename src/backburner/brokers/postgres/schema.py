@@ -115,6 +115,14 @@ def check_server(connection: Connection) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise BrokerError(f"the database is encoded in {encoding}: create one with ENCODING 'UTF8'")
+    # Each look of a function has to see what others have committed meanwhile.
+    [(isolation,)] = connection.execute("SHOW transaction_isolation").fetchall()
+    if isolation not in {"read committed", "read uncommitted"}:
+        role = connection.info.user
+        raise BrokerError(
+            f"transactions of the role {role} are {isolation}, and Backburner's have to be read committed: "
+            f"ALTER ROLE \"{role}\" SET default_transaction_isolation = 'read committed'"
+        )
 
 
 def _newer(found: int, name: str) -> SchemaError:
