@@ -71,6 +71,28 @@ def test_a_job_that_is_committed_late_is_not_skipped(broker: PostgresBroker, url
     assert [job.id for job in take(broker, 10)] == [late.id]
 
 
+def test_a_job_that_is_due_later_by_another_clock_lifts_no_floor_over_others(
+    broker: PostgresBroker, url: str
+) -> None:
+    """It was adopted from where the clock is ahead; an enqueue begins while a claim notes the next floor."""
+    add(broker)
+    take(broker)
+    ahead = [new_job(run_at=broker.now() + 60, created_at=1.0) for _ in range(9)]
+    broker.run(broker.adopt(ahead, {}))
+    plain = url.partition("?")[0]
+    claim = Claim(worker="w1", queues=("default",), limit=1)
+    take(broker)
+    sql(url, f"UPDATE {schema_of(url)}.lanes SET looked_at = 0, floor = 0, next = 0, horizon = NULL")
+    with psycopg.connect(plain) as claiming, psycopg.connect(plain) as own:
+        broker.run_on(claiming, broker.exchange([], claim))
+        [late] = broker.run_on(own, broker.enqueue([new_job()], {}))
+        claiming.commit()
+        sql(url, f"UPDATE {schema_of(url)}.lanes SET looked_at = 0")
+        take(broker)
+        own.commit()
+    assert late.id in {job.id for job in take(broker, 9)}
+
+
 def produce(broker: PostgresBroker, committed: set[str]) -> None:
     """Enqueue in transactions of our own, which stay open for others' jobs to pass, or roll back."""
     with psycopg.connect(broker.url.partition("?")[0]) as own:

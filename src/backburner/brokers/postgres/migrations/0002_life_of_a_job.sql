@@ -436,10 +436,10 @@ BEGIN
         RETURN; -- another session is at it
     END IF;
     low := (SELECT min(floor) FROM {schema}.lanes WHERE ctid = ANY (mine));
-    first := coalesce((
+    first := least((
         SELECT run_at FROM {schema}.jobs WHERE state = 'queued' AND queue = name AND priority = rank AND run_at >= low
         ORDER BY run_at LIMIT 1
-    ), at);
+    ), at); -- one that was adopted may be due later than now, by another clock
     low := (
         SELECT min(CASE WHEN horizon <= ended THEN least(next, first) ELSE floor END)
         FROM {schema}.lanes WHERE ctid = ANY (mine)
