@@ -108,6 +108,15 @@ def test_a_server_that_stands_still_for_longer_than_the_lease_costs_no_attempt(
     assert {(job.state, job.attempt, job.crashes) for job in found} == {(State.SUCCEEDED, 1, 0)}
 
 
+def test_a_node_that_the_server_refuses_ends_and_says_why(tmp_path: Path) -> None:
+    with installed(partial(RedisServer, tmp_path / "server", password="right")) as server:
+        url = server.url.replace("right", "wrong")
+        with node(tmp_path, environment={"FAULTS_URL": url}) as refused:
+            assert refused.process.wait(20) == 1
+            assert "refuses the user or the password: correct them in the URL" in refused.said()
+            assert "wrong" not in refused.said()
+
+
 async def test_a_long_line_of_requests_is_refused_when_patience_is_over(
     server: Server, producer: Backburner
 ) -> None:

@@ -38,7 +38,7 @@ def prepare(app: Backburner) -> None:
     for task in app.tasks.values():
         if task.signature is not None:
             task.signature.check()
-    app.broker.run(app.broker.get([]))  # a broker that no retry can mend is told of now, declarations or not
+    app.broker.run(app.broker.held(""))  # a broker that no retry can mend is told of now, declarations or not
     for schedule in app.declared.values():
         now = app.broker.now()
         app.broker.run(app.broker.save_schedule(stored(schedule, now, declared=True)))

@@ -117,8 +117,7 @@ class Worker:
         self._quiet = False
         self._stopping = False
         self._interrupt = asyncio.Event()
-        self._looks: list[float] = []
-        self._gave_up = False
+        self._looks, self._gave_up = list[float](), False
         self._asking: asyncio.Future[Any] | None = None
         self._listening = ExitStack()
         self._waiter: Waiter | None = None
