@@ -56,7 +56,7 @@ def test_the_queue_is_named_by_url_or_app_or_environment(
         assert result.exit_code == (0 if command == ("migrate",) else 1)
         if command not in {("doctor",), ("migrate",)}:
             [line] = result.stderr.splitlines()
-            assert line.startswith(f"error: there is nothing at sqlite:///{name} yet: check the path")
+            assert line.startswith(f"error: there is nothing at sqlite:///{name} yet: check the URL")
     made = {file.name for file in folder.glob("*.db")}
     assert made == ({*ways} if command == ("migrate",) else set())
 

@@ -44,8 +44,8 @@ def _targeting(command: Command, *, must_exist: bool) -> Command:
             # A look at a misspelt path must not make an empty database there, and call it fine.
             if must_exist and not broker.exists():
                 raise BrokerError(
-                    f"there is nothing at {brokers.redacted(broker.url)} yet: check the path and the folder "
-                    "you are in; the first enqueue or `backburner migrate` makes it"
+                    f"there is nothing at {brokers.redacted(broker.url)} yet: check the URL, and with "
+                    "a file the folder you are in; the first enqueue or `backburner migrate` makes it"
                 )
             return command(inspector, *args, **options)
         finally:

@@ -266,7 +266,7 @@ def test_a_wrong_password(tmp_path: Path) -> None:
         right.close()
         for password in ("wrong", ""):
             wrong = PostgresBroker(address.format(password))
-            with pytest.raises(BrokerError, match="refused the password: correct it") as caught:
+            with pytest.raises(BrokerError, match="refused the user or the password: correct them") as caught:
                 add(wrong)
             assert not isinstance(caught.value, BrokerUnavailable)
             assert "wrong@" not in str(caught.value)
@@ -471,3 +471,10 @@ def test_two_workers_that_exchange_at_once_do_not_wait_for_each_other(url: str) 
     assert brokers[0].run(brokers[0].queues())[0].counts == {State.SUCCEEDED: 1000}
     for broker in brokers:
         broker.close()
+
+
+def test_a_role_that_is_not_there_is_not_taken_for_a_database(url: str) -> None:
+    stranger = PostgresBroker(url.replace("postgres@", "nobody_of_that_name@"))
+    with pytest.raises(BrokerError, match="refused the user or the password: correct them in the URL"):
+        stranger.run(stranger.queues())
+    stranger.close()

@@ -39,7 +39,7 @@ _TEMPORARY = {
     "58030": "the server at {place} failed to read or write its disk: look at its log",
 }
 _PERMANENT = {
-    "28P01": "the server at {place} refused the password: correct it in the URL, or in ~/.pgpass",
+    "28P01": "{place} refused the user or the password: correct them in the URL, or in ~/.pgpass",
     "28000": "the server at {place} lets this user in not at all: see its pg_hba.conf",
     "3D000": "there is no such database at {place}: create it, or correct the URL",
     "42501": "this role lacks a right at {place}: use the one that ran `backburner migrate`, or grant it",
@@ -49,6 +49,7 @@ _SIGNS = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
     "no pg_hba.conf entry": "28000",
+    'FATAL:  role "': "28P01",
     "does not exist": "3D000",
     "too many connections": "53300",
     "too many clients": "53300",
