@@ -19,6 +19,7 @@ def test_one_connection_of_the_server_serves_many_clients(postgres_server: Postg
 def test_it_finds_the_server_again_after_a_kill(pgbouncer: PgBouncer) -> None:
     with psycopg.connect(pgbouncer.url()) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
+    assert isinstance(pgbouncer.server, PostgresServer)
     pgbouncer.server.kill()
     pgbouncer.server.start()
     pgbouncer.kill()
