@@ -48,7 +48,10 @@ def connect(url: str) -> Broker:
     try:
         urlsplit(url)
     except ValueError as error:
-        raise ConfigError(f"{redacted(url)!r} is no broker URL: {error}") from None
+        raise ConfigError(
+            f"{redacted(url)!r} is no broker URL: {error}; brackets are for IPv6 addresses, as in [::1], and in "
+            "a password [ is written %5B"
+        ) from None
     try:
         module = import_module(source.module)
     except ModuleNotFoundError as error:
