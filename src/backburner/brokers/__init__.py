@@ -49,8 +49,8 @@ def connect(url: str) -> Broker:
         urlsplit(url)
     except ValueError as error:
         raise ConfigError(
-            f"{redacted(url)!r} is no broker URL: {error}; brackets are for IPv6 addresses, as in [::1], and in "
-            "a password [ is written %5B"
+            f"{redacted(url)!r} is no broker URL: {error}; brackets are for IPv6 addresses, as in [::1], and "
+            "in a password [ is written %5B"
         ) from None
     try:
         module = import_module(source.module)

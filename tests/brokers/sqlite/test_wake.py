@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -199,3 +199,13 @@ def test_many_wait_and_all_are_woken_when_there_is_work_for_all(broker: SqliteBr
     for thread in threads:
         thread.join(40)
     assert woken == [True] * 8
+
+
+def test_a_process_with_many_files_hears_wake_ups(path: Path) -> None:
+    wakes = Wakes(str(path))
+    with ExitStack() as stack:
+        for _ in range(1100):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        waiter = stack.enter_context(wakes.listen(["queue:default"]))
+        wakes.send({"queue:default": 1})
+        assert waiter.wait(30)

@@ -116,7 +116,7 @@ class PipeWaiter:
         for pause in self._pauses(timeout):
             if self._pipe is None:
                 time.sleep(pause)
-            elif select.select([self._pipe], [], [], pause)[0]:
+            elif _readable(self._pipe, pause):
                 return self._drain(self._pipe)
         return False
 
@@ -157,6 +157,12 @@ class PipeWaiter:
         with suppress(BlockingIOError):
             os.read(pipe, 65536)
         return True
+
+
+def _readable(pipe: int, seconds: float) -> bool:
+    poll = select.poll()  # select() knows no descriptor above 1,023
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _code(topic: str) -> str:
