@@ -20,7 +20,7 @@ from tests.servers.redis import RedisServer
 Server = RedisServer | PostgresServer
 SERVERS: dict[str, Callable[[Path], Server]] = {"redis": RedisServer, "postgres": PostgresServer}
 SHORT = {"lease": 3.0, "heartbeat": 0.5}
-AT_ONCE = 40
+AT_ONCE = 200
 
 
 @pytest.fixture(params=SERVERS)
@@ -69,6 +69,7 @@ def test_a_stop_without_the_server_ends_and_what_ran_goes_to_others(
     environment = {"FAULTS_URL": url}
     options = ("--grace", "1", "--processes", "2")
     with node(tmp_path, *options, settings=SHORT, environment=environment) as workers:
+        workers.wait_ready(2)
         wait_until(lambda: started(tmp_path) == 10, "the jobs run")
         getattr(server, trouble)()
         assert workers.stop() == 0
@@ -127,4 +128,4 @@ async def test_a_long_line_of_requests_is_refused_when_patience_is_over(
     began = time.monotonic()
     answers = await asyncio.gather(*[task.aenqueue(0.0) for _ in range(AT_ONCE)], return_exceptions=True)
     assert {type(each) for each in answers} == {BrokerUnavailable}
-    assert time.monotonic() - began < AT_ONCE / 10, "patience is 1 s, and of ten threads"
+    assert time.monotonic() - began < AT_ONCE / 20, "ten threads, one after the other: 20 s"

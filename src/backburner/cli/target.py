@@ -18,7 +18,9 @@ from backburner.settings import Settings
 
 Command = Callable[..., Any]
 
-_url = click.option("--url", help="The broker, as in sqlite:///jobs.db.  [default: $BACKBURNER_URL]")
+_url = click.option(
+    "--url", help="The broker, as in sqlite:///jobs.db or redis://localhost.  [default: $BACKBURNER_URL]"
+)
 _app = click.option("--app", "app_path", metavar="MODULE:APP", help="The app, instead of --url.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 assume_yes = click.option("--yes", is_flag=True, help="Do not ask.")
