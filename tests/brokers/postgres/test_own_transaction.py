@@ -270,6 +270,20 @@ async def test_a_refused_completion_leaves_a_transaction_that_cannot_be_committe
     assert broker.run(broker.get([stale.id])) == [current]
 
 
+def test_a_refused_completion_within_a_savepoint_undoes_what_was_done_in_it(
+    broker: PostgresBroker, url: str
+) -> None:
+    add(broker)
+    [stale] = take(broker)
+    broker.run(broker.exchange([lifecycle.released(stale, broker.now())], None))
+    with psycopg.connect(url.partition("?")[0]) as own:
+        own.execute(f"INSERT INTO {users(broker)} VALUES (1)".encode())
+        with pytest.raises(LeaseLost), own.transaction():
+            own.execute(f"INSERT INTO {users(broker)} VALUES (2)".encode())
+            broker.run_on(own, broker.complete(completion(stale, broker)))
+    assert count(broker) == 1
+
+
 def test_a_full_queue_leaves_the_callers_transaction_in_order(broker: PostgresBroker, url: str) -> None:
     bound = {"default": Bound(queue="default", max_length=1)}
     with psycopg.connect(plain(url)) as own:

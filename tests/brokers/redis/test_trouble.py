@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from backburner.brokers.redis.broker import RedisBroker
 from backburner.doctor import Level
 from backburner.errors import BrokerError, BrokerUnavailable
 from tests.brokers.redis.conftest import Connect, add, ids, new_job, settle, take
-from tests.servers.base import free_port
+from tests.servers.base import free_port, wait_until
 from tests.servers.cluster import RedisCluster
 from tests.servers.redis import RedisServer
 
@@ -248,7 +247,7 @@ def test_a_call_waits_for_a_server_that_comes_back(tmp_path: Path, connect: Conn
         found: list[str] = []
         caller = threading.Thread(target=lambda: found.append(add(broker).id))
         caller.start()
-        time.sleep(0.1)  # so that it has met the closed door
+        wait_until(lambda: not broker._driver._idle, "the caller has taken the connection that is dead")
         server.start()
         caller.join(50)
         assert ids(broker) == {first.id, *found}
