@@ -29,7 +29,11 @@ class Need(NamedTuple):
 
 
 def find(program: str) -> Path | None:
-    """On the PATH, in /usr/sbin, or in the folder of the newest PostgreSQL, which Debian keeps apart."""
+    """RabbitMQ's own scripts, which Debian wraps in others that want to be root and change the user; on the PATH,
+    in /usr/sbin, or in the folder of the newest PostgreSQL, which Debian keeps apart.
+    """
+    if (unwrapped := Path("/usr/lib/rabbitmq/bin") / program).exists():
+        return unwrapped
     if on_path := shutil.which(program) or shutil.which(program, path="/usr/sbin"):
         return Path(on_path)
     versions = Path("/usr/lib/postgresql").glob(f"*/bin/{program}")

@@ -9,6 +9,7 @@ from tools.packages import Need, ensure
 REDIS = Need("Redis", ("redis-server",), ("redis-server",))
 POSTGRES = Need("PostgreSQL", ("postgres",), ("postgresql",))
 PGBOUNCER = Need("PgBouncer", ("pgbouncer",), ("pgbouncer",))
+RABBITMQ = Need("RabbitMQ", ("rabbitmq-server", "rabbitmqctl", "erl_call"), ("rabbitmq-server",))
 
 if __name__ == "__main__":
-    sys.exit(ensure(REDIS, POSTGRES, PGBOUNCER))
+    sys.exit(ensure(REDIS, POSTGRES, PGBOUNCER, RABBITMQ))

@@ -34,6 +34,7 @@ from tools.packages import Need, find
 
 PATIENCE = 30.0
 PORTS = range(15_000, 22_000)
+TAKEN = ("Address already in use", "eaddrinuse")  # as C programs say it, and as Erlang does
 
 
 class Missing(Exception):
@@ -125,7 +126,7 @@ class Server(ABC):
                 self.kill()
                 raise NotReady(f"{error}\n{self.said()}") from None
             if not self.running:
-                if port or "Address already in use" not in self.said():
+                if port or not any(words in self.said() for words in TAKEN):
                     raise NotReady(
                         f"{self.need.name} ended with code {self.process.returncode}\n{self.said()}"
                     )

@@ -17,6 +17,7 @@ from tests.servers.base import Missing
 from tests.servers.cluster import RedisCluster
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
+from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 from tests.servers.sentinel import RedisSentinel
 
@@ -55,6 +56,11 @@ def postgres_server() -> PostgresServer:
 @pytest.fixture
 def pgbouncer() -> PgBouncer:
     return installed(shared.shared_pgbouncer)
+
+
+@pytest.fixture
+def rabbit_server() -> RabbitServer:
+    return installed(shared.shared_rabbit)
 
 
 def pytest_sessionfinish() -> None:

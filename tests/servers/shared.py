@@ -18,6 +18,7 @@ from tests.servers.base import Group, Server
 from tests.servers.cluster import RedisCluster
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
+from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 from tests.servers.sentinel import RedisSentinel
 
@@ -44,6 +45,10 @@ def shared_sentinel() -> RedisSentinel:
 def shared_pgbouncer() -> PgBouncer:
     """In front of the shared PostgreSQL, which runs then too."""
     return _shared(PgBouncer, lambda: PgBouncer(None, shared_postgres()))
+
+
+def shared_rabbit() -> RabbitServer:
+    return _shared(RabbitServer)
 
 
 def shared_processes() -> set[psutil.Process]:

@@ -1,0 +1,128 @@
+"""RabbitMQ: one node without plugins, which no other node and no port mapper of the machine knows.
+
+1. An Erlang node is known to others by its name, which the machine's port mapper (epmd) turns into a port. Ours
+   is told its port on the command line, and so needs no mapper: all nodes have the same name, and do not meet.
+2. Started by its own script as if by systemd, the node replaces the script: the process that we started is it.
+3. What a test wants of the node from within goes through `erl_call`, an Erlang node in C, in milliseconds.
+   `rabbitmqctl` starts a whole Erlang for each command, in half a second of processor time.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.servers.base import Server, free_port
+from tests.servers.certificates import Certificates
+from tools.packages import find
+from tools.servers import RABBITMQ
+
+NODE = "backburner@localhost"
+
+
+class RabbitServer(Server):
+    """`settings` are lines of rabbitmq.conf: `"heartbeat = 1"`. Its user is `guest`."""
+
+    need = RABBITMQ
+
+    def __init__(
+        self, folder: Path | None = None, *settings: str, password: str = "guest", tls: bool = False
+    ) -> None:
+        super().__init__(folder)
+        self.settings = settings
+        self.password = password
+        self.certificates = Certificates(self.folder) if tls else None
+        self.distribution = 0
+
+    @property
+    def url(self) -> str:
+        return self._url("")
+
+    def _url(self, vhost: str) -> str:
+        scheme = "amqps" if self.certificates else "amqp"
+        trust = f"?cafile={self.certificates.authority}" if self.certificates else ""
+        return f"{scheme}://guest:{quote(self.password)}@127.0.0.1:{self.port}/{quote(vhost, safe='')}{trust}"
+
+    def prepare(self) -> None:
+        self.distribution = free_port()
+        listeners = [f"listeners.tcp.1 = 127.0.0.1:{self.port}"]
+        if self.certificates:
+            listeners = [
+                "listeners.tcp = none",
+                f"listeners.ssl.1 = 127.0.0.1:{self.port}",
+                f"ssl_options.cacertfile = {self.certificates.authority}",
+                f"ssl_options.certfile = {self.certificates.certificate}",
+                f"ssl_options.keyfile = {self.certificates.key}",
+            ]
+        lines = [
+            *listeners,
+            f"default_pass = {self.password}",
+            "vm_memory_high_watermark.absolute = 2GB",  # whatever the machine has: no alarm but the tests' own
+            "disk_free_limit.absolute = 1MB",
+            *self.settings,
+        ]
+        (self.folder / "rabbitmq.conf").write_text("\n".join([*lines, ""]))
+
+    def command(self) -> list[str]:
+        return [
+            *self._environment(),
+            str(self.program),
+            *("-sname", NODE, "-start_epmd", "false", "-erl_epmd_port", str(self.distribution)),
+            *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
+            *("+S", "2:2", "+stbt", "u"),  # two threads, bound to no core: it is not alone on the machine
+        ]
+
+    def _environment(self) -> list[str]:
+        """The command before every command: nothing of the machine's own RabbitMQ is read or written."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "HOME": self.folder,  # Erlang puts there the secret that its nodes share
+            "ERL_CRASH_DUMP_SECONDS": 0,
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "RABBITMQ_NODENAME": NODE,
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_CONFIG_FILE": self.folder / "rabbitmq.conf",
+            "RABBITMQ_CONFIG_FILES": self.folder / "conf.d",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": self.folder / "advanced.config",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": self.folder / "plugins",
+            "RABBITMQ_MNESIA_BASE": self.folder / "data",
+            "RABBITMQ_LOG_BASE": self.folder,
+            "RABBITMQ_LOGS": "-",
+        }
+        return ["env", "-i", *(f"{name}={value}" for name, value in environment.items())]
+
+    def is_ready(self) -> bool:
+        """It says so once it listens."""
+        return "Server startup complete" in self.said()
+
+    def evaluate(self, expressions: str) -> str:
+        """Let the node evaluate Erlang, as `node()`, and return the last value as Erlang writes it."""
+        call = str(find("erl_call"))
+        done = subprocess.run(
+            [*self._environment(), call, "-address", f"127.0.0.1:{self.distribution}", "-r", "-e"],
+            input=f"{expressions}.\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and done.stdout.startswith("{ok, "), f"{done.stdout}\n{done.stderr}"
+        return done.stdout.removeprefix("{ok, ").removesuffix("}")
+
+    def ctl(self, *arguments: str) -> str:
+        """What `rabbitmqctl` prints; CalledProcessError with `stderr` if it fails."""
+        unheard = f"-start_epmd false -erl_epmd_port {self.distribution} -dist_listen false"
+        done = subprocess.run(
+            [
+                *self._environment(),
+                f"RABBITMQ_CTL_ERL_ARGS={unheard}",
+                *(str(find("rabbitmqctl")), "--node", NODE, "--quiet", *arguments),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
