@@ -42,7 +42,7 @@ class RabbitServer(Server):
 
     def _url(self, vhost: str) -> str:
         scheme = "amqps" if self.certificates else "amqp"
-        trust = f"?cafile={self.certificates.authority}" if self.certificates else ""
+        trust = f"?cacertfile={self.certificates.authority}" if self.certificates else ""
         return f"{scheme}://guest:{quote(self.password)}@127.0.0.1:{self.port}/{quote(vhost, safe='')}{trust}"
 
     def prepare(self) -> None:

@@ -1,0 +1,88 @@
+"""An event loop in a thread of its own: it answers heartbeats and hears deliveries whatever the program does.
+
+So no connection is bound to an event loop of the caller's, and a caller without one is served the same way.
+A forked child starts a thread of its own; the parent's connections are left alone there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Background:
+    """Runs coroutines in its thread, which the first one starts. A forked child has `forked` called."""
+
+    def __init__(self, forked: Callable[[], None]) -> None:
+        self._forked = forked
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        _all.add(self)
+
+    @property
+    def started(self) -> bool:
+        return self._loop is not None
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin at once; the future may be waited for by any thread."""
+        with self._lock:
+            if self._loop is None:
+                # pika watches sockets with add_reader, which only this kind of loop has on every system.
+                self._loop = asyncio.SelectorEventLoop()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._loop,), name="backburner-rabbitmq", daemon=True
+                )
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Have it called in the thread, if that runs."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function)
+
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """End the thread, after this; with the next `submit` there is another one."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            last.close()
+            return
+        asyncio.run_coroutine_threadsafe(last, loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._loop = self._thread = None
+        self._forked()
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+
+_all: weakref.WeakSet[Background] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for background in list(_all):
+        background.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,357 @@
+"""What RabbitMQ delivers to this process, and what becomes of it.
+
+1. A claim subscribes to its queues, a consumer for each band, with a window (prefetch) as large as what the
+   worker has in hand and asks for: so no worker hoards what others could run.
+2. Deliveries wait on the shelf of their queue. A claim takes from it in order. When that is less than it
+   asked for, one more question on the same channel (`basic.qos`) lets what is on its way arrive first: the
+   server answers in order.
+3. A claimed delivery is held until it is settled, by acknowledgement: many at once where that can be.
+   RabbitMQ fences: a delivery belongs to the channel that it came on, and is void when the channel ends.
+   What is held then goes to others, and a settlement of it is refused.
+4. A settlement that leaves something to keep (a retry, a dead letter, follow-ups) publishes that first, and
+   acknowledges when it is confirmed. A crash in between leaves both: the job runs once more. Never neither.
+5. Who has claimed nothing and waits for nothing for `HOLD` seconds gives its shelf back and takes no more
+   until the next claim: published to the front of the queue, so that RabbitMQ's count of redeliveries, which
+   tells nothing of the reason, remains one of crashes and lost connections.
+6. A lost connection is opened again by the next claim, for which whoever waits is woken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec.structs import replace
+
+from backburner.brokers.rabbitmq import message
+from backburner.brokers.rabbitmq.acks import Acks
+from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.declared import Declared
+from backburner.brokers.rabbitmq.errors import Lost
+from backburner.brokers.rabbitmq.link import Channel, Link, connect
+from backburner.brokers.rabbitmq.patience import patiently
+from backburner.brokers.rabbitmq.publisher import Publisher
+from backburner.brokers.rabbitmq.schema import BANDS, FRONT, Part, Schema
+from backburner.brokers.rabbitmq.shelf import Delivery, Shelf
+from backburner.brokers.rabbitmq.waiter import WorkWaiter
+from backburner.brokers.shield import shielded
+from backburner.errors import BackburnerError, BrokerError
+
+logger = logging.getLogger("backburner")
+HOLD = 1.0
+"""Seconds that a shelf is kept for a worker that claims nothing."""
+MOST = 2000
+"""Deliveries on one shelf that a claim could not take (other tasks), and that it looks past."""
+GOODBYE = 2.0
+"""Seconds in which a shelf may be given back when the broker is closed."""
+
+
+class Subscription:
+    """The consumers on one queue: one for each band."""
+
+    def __init__(self) -> None:
+        self.shelf = Shelf()
+        self.held = 0
+        """Deliveries that were claimed and are not settled."""
+        self.window = 0
+        """0: nothing is delivered."""
+        self.tags: list[str] = []
+        self.wanted_at = 0.0
+        """When it was last claimed from, on `time.monotonic()`."""
+
+
+class Consumer:
+    """The deliveries of one process, on a connection of its own. All of it runs on the background's loop."""
+
+    def __init__(self, address: Address, schema: Schema, publisher: Publisher) -> None:
+        self._address = address
+        self._schema = schema
+        self._publisher = publisher
+        self.waiters: set[WorkWaiter] = set()
+        self._link: Link | None = None
+        self._channel: Channel | None = None
+        self._declared: Declared | None = None
+        self._opening: asyncio.Task[Channel] | None = None
+        self._acks = Acks()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._changing = asyncio.Lock()
+        self.paused: set[str] = set()
+        self._tending: asyncio.Task[None] | None = None
+        self._names = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Claims ------------------------------------------------------------------------------------------
+
+    async def take(self, queues: Sequence[str], limit: int, exclude: Collection[str] = ()) -> list[Delivery]:
+        """Up to `limit` deliveries, in order; they are held from here on. Raises `BrokerError`."""
+        return await patiently(self._address, lambda: self._take(queues, limit, exclude))
+
+    async def _take(self, queues: Sequence[str], limit: int, exclude: Collection[str]) -> list[Delivery]:
+        channel = await self._open()
+        for queue in queues:
+            subscription = self._subscription(queue)
+            subscription.wanted_at = time.monotonic()
+            need = subscription.held + min(len(subscription.shelf), MOST) * bool(exclude) + limit
+            if queue in self.paused:
+                continue
+            if need > subscription.window or subscription.window > 4 * need + 64:
+                await self._subscribe(queue, need)
+        taken = self._pick(queues, limit, exclude)
+        if len(taken) < limit:
+            await channel.call("basic_qos", prefetch_count=1)
+            taken += self._pick(queues, limit - len(taken), exclude)
+        return taken
+
+    def _pick(self, queues: Sequence[str], limit: int, exclude: Collection[str]) -> list[Delivery]:
+        taken: list[Delivery] = []
+        for queue in queues:
+            if queue not in self.paused and len(taken) < limit:
+                subscription = self._subscription(queue)
+                found = [*subscription.shelf.take(limit - len(taken), exclude)]
+                subscription.held += len(found)
+                taken += found
+        return taken
+
+    def settle(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge what was taken, where its channel still lives."""
+        tags = []
+        for delivery in deliveries:
+            if delivery.channel is self._channel:
+                tags.append(delivery.tag)
+                self._subscription(delivery.queue).held -= 1
+        self._acknowledge(tags)
+
+    def holds(self, delivery: Delivery) -> bool:
+        return delivery.channel is self._channel and self._channel is not None and self._channel.is_open
+
+    def _acknowledge(self, tags: Sequence[int]) -> None:
+        if self._channel is not None and self._channel.is_open:
+            for tag, multiple in self._acks.settle(tags):
+                self._channel.raw.basic_ack(tag, multiple)
+
+    # Subscriptions -----------------------------------------------------------------------------------
+
+    def _subscription(self, queue: str) -> Subscription:
+        return self._subscriptions.setdefault(queue, Subscription())
+
+    async def listen(self, queues: Collection[str]) -> None:
+        """Have something delivered from each, so that who waits is woken."""
+        for queue in queues:
+            if not self._subscription(queue).window:
+                await patiently(self._address, partial(self._begin, queue))
+
+    async def _begin(self, queue: str) -> None:
+        await self._open()
+        if not self._subscription(queue).window:
+            await self._subscribe(queue, 1)
+
+    async def _subscribe(self, queue: str, window: int) -> None:
+        """Replace the consumers of a queue by some with another window. Raises `Lost`."""
+        async with self._changing:
+            channel, declared = await self._open(), self._declared
+            assert declared is not None
+            subscription = self._subscription(queue)
+            first = not subscription.tags
+            if first:
+                await declared.ensure(Part("work", queue, band) for band in (FRONT, *BANDS))
+                if await declared.waiting(Part("gate", queue)):
+                    self.paused.add(queue)
+                else:
+                    self.paused.discard(queue)
+            if queue in self.paused:
+                return
+            await self._cancel(channel, subscription)
+            await channel.call("basic_qos", prefetch_count=min(window, 65_535))
+            for band in (FRONT, *BANDS):
+                self._names += 1
+                tag = f"{band}.{self._names}"
+                subscription.tags.append(tag)
+                await channel.call(
+                    "basic_consume",
+                    queue=self._schema.name(Part("work", queue, band)),
+                    consumer_tag=tag,
+                    on_message_callback=partial(self._delivered, queue, band, channel),
+                )
+            subscription.window = window
+        if self._tending is None or self._tending.done():
+            self._tending = asyncio.ensure_future(self._tend())
+
+    async def _cancel(self, channel: Channel, subscription: Subscription) -> None:
+        tags, subscription.tags, subscription.window = subscription.tags, [], 0
+        for tag in tags:
+            await channel.cancel(tag)
+
+    def _delivered(
+        self, queue: str, band: str, channel: Channel, _: Any, method: Any, given: Any, body: bytes
+    ) -> None:
+        headers = given.headers or {}
+        try:
+            received = message.received(body, headers, given.app_id)
+        except BrokerError as error:
+            other = message.unreadable(self._schema, queue, body, headers, error)
+            self._keep(channel, method.delivery_tag, other)
+            return
+        job, count = received.job, headers.get("x-delivery-count")
+        if count is not None:
+            job.crashes += count
+            job.token += count
+        elif method.redelivered:
+            # A classic queue does not count: the message is replaced by one that does.
+            counted = replace(job, crashes=job.crashes + 1, token=job.token + 1)
+            self._keep(
+                channel,
+                method.delivery_tag,
+                message.returned(self._schema, counted, history=received.history, store=received.store),
+            )
+            return
+        self._subscription(queue).shelf.add(Delivery(queue, channel, method.delivery_tag, received), band)
+        self._wake(queue)
+
+    def _keep(self, channel: Channel, tag: int, other: message.Message) -> None:
+        """Publish another message in place of this one."""
+
+        async def replaced() -> None:
+            try:
+                await self._publisher.publish([other])
+            except BackburnerError:
+                logger.exception("a message could not be replaced; it comes again with the next connection")
+                return
+            if channel is self._channel:
+                self._acknowledge([tag])
+
+        self._spawn(replaced())
+
+    # What nobody wants -------------------------------------------------------------------------------
+
+    async def _tend(self) -> None:
+        """Give back what nobody here has asked for, as long as there is something."""
+        while any(each.window for each in self._subscriptions.values()):
+            await asyncio.sleep(HOLD / 4)
+            awaited = {queue for waiter in self.waiters for queue in waiter.queues}
+            for queue, subscription in [*self._subscriptions.items()]:
+                unwanted = time.monotonic() - subscription.wanted_at > HOLD
+                if subscription.window and unwanted and queue not in awaited:
+                    await self.give_back([queue])
+
+    async def give_back(self, queues: Collection[str]) -> None:
+        """Stop the deliveries of these queues, and put what is on their shelves back to its place in line."""
+        try:
+            async with self._changing:
+                if self._channel is None or not self._channel.is_open:
+                    return
+                for queue in queues:
+                    subscription = self._subscription(queue)
+                    await self._cancel(self._channel, subscription)
+                    shelf, subscription.shelf = subscription.shelf, Shelf()
+                    unwanted = [*shelf.take(len(shelf))]
+                    await self._publisher.publish(
+                        [
+                            message.returned(
+                                self._schema,
+                                each.received.job,
+                                history=each.received.history,
+                                store=each.received.store,
+                            )
+                            for each in unwanted
+                        ]
+                    )
+                    self._acknowledge([each.tag for each in unwanted if each.channel is self._channel])
+        except (Lost, BrokerError):
+            logger.warning("what this process had not claimed goes back with the loss of its connection")
+
+    # Pausing -----------------------------------------------------------------------------------------
+
+    async def set_paused(self, queue: str, paused: bool) -> None:
+        """A worker somewhere was told so."""
+        if paused:
+            self.paused.add(queue)
+            await self.give_back([queue])
+        else:
+            self.paused.discard(queue)
+            self._wake(queue)
+
+    # The connection ----------------------------------------------------------------------------------
+
+    async def _open(self) -> Channel:
+        if self._channel is not None and self._channel.is_open:
+            return self._channel
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.ensure_future(self._connect())
+        return await shielded(self._opening)
+
+    async def _connect(self) -> Channel:
+        if self._link is None or not self._link.is_open:
+            self._link = await connect(self._address, "backburner worker", lambda _: None)
+        self._declared = Declared(self._link, self._schema)
+        await self._hear_control(self._link, self._declared)
+        channel = await self._link.channel()
+        self._acks = Acks()
+        channel.lost.add_done_callback(lambda _: self._lost())
+        channel.raw.add_on_cancel_callback(lambda frame: self._cancelled(frame.method.consumer_tag))
+        self._channel = channel
+        return channel
+
+    async def channel(self, parts: Sequence[Part]) -> Channel:
+        """Another channel on this connection, where these are declared. Raises `Lost`."""
+        await self._open()
+        assert self._link is not None
+        assert self._declared is not None
+        await self._declared.ensure(parts)
+        return await self._link.channel()
+
+    async def _hear_control(self, link: Link, declared: Declared) -> None:
+        """Listen to what is told to all workers."""
+        control = await link.channel()
+        await declared.ensure([Part("control")])
+        queue = (await control.call("queue_declare", queue="", exclusive=True)).queue
+        await control.call("queue_bind", queue=queue, exchange=self._schema.control)
+        await control.call(
+            "basic_consume",
+            queue=queue,
+            auto_ack=True,
+            on_message_callback=lambda *given: self._told(given[3]),
+        )
+
+    def _told(self, body: bytes) -> None:
+        queue, paused = message.told(body)
+        self._spawn(self.set_paused(queue, paused))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _cancelled(self, tag: str) -> None:
+        """The server ended a consumer: its queue was deleted, or its node is away. It is declared again."""
+        for queue, subscription in self._subscriptions.items():
+            if tag in subscription.tags and self._declared is not None:
+                subscription.tags.remove(tag)
+                subscription.window = 0
+                self._declared.forget(Part("work", queue, band) for band in (FRONT, *BANDS))
+                self._wake(queue)
+
+    def _lost(self) -> None:
+        """All that was delivered goes to others."""
+        self._subscriptions.clear()
+        self.paused.clear()
+        for waiter in self.waiters:
+            waiter.wake()
+
+    def _wake(self, queue: str) -> None:
+        for waiter in self.waiters:
+            if queue in waiter.queues:
+                waiter.wake()
+
+    async def close(self) -> None:
+        """Give back what is on the shelves, and say goodbye."""
+        try:
+            async with asyncio.timeout(GOODBYE):
+                await self.give_back([*self._subscriptions])
+        except TimeoutError:
+            logger.warning("what this process had not claimed goes back with the end of its connection")
+        if self._link is not None:
+            await self._link.close()

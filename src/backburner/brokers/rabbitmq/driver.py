@@ -1,0 +1,96 @@
+"""RabbitMQ as one process uses it: two connections, and one thread that serves both.
+
+An operation is performed on the loop of that thread, step by step, whoever asked for it: a thread waits for
+the result, an event loop awaits it. What a caller is called off from is completed all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from backburner.brokers.base import Operation
+from backburner.brokers.rabbitmq import message
+from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.background import Background
+from backburner.brokers.rabbitmq.claims import Claims
+from backburner.brokers.rabbitmq.consumer import Consumer
+from backburner.brokers.rabbitmq.publisher import Publisher
+from backburner.brokers.rabbitmq.schedules import Schedules
+from backburner.brokers.rabbitmq.schema import Part, Schema
+from backburner.brokers.rabbitmq.waiter import WorkWaiter
+from backburner.brokers.shield import shielded
+from backburner.errors import BackburnerError
+
+T = TypeVar("T")
+
+
+class Driver:
+    """The server at `address`; `clock` gives the time, by default this machine's."""
+
+    def __init__(self, address: Address, clock: Callable[[], float] | None) -> None:
+        self.address = address
+        self.clock = clock or time.time
+        self.schema = Schema(address.prefix, address.queues)
+        self._background = Background(self._begin)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.publisher = Publisher(self.address, self.schema)
+        self.consumer = Consumer(self.address, self.schema, self.publisher)
+        self.claims = Claims(self.schema, self.consumer, self.publisher, self.clock)
+        self.schedules = Schedules(self.address, self.schema, self.consumer, self.publisher)
+
+    def run(self, operation: Operation[T]) -> T:
+        return self._background.submit(self._perform(operation)).result()
+
+    def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
+        return shielded(asyncio.wrap_future(self._background.submit(self._perform(operation))))
+
+    def listen(self, waiter: WorkWaiter) -> None:
+        """Wake it when there is work, until `unlisten`."""
+
+        async def begin() -> None:
+            self.consumer.waiters.add(waiter)
+            await self.consumer.listen(waiter.queues)
+
+        if waiter.queues:
+            self._background.submit(begin())
+
+    def unlisten(self, waiter: WorkWaiter) -> None:
+        self._background.call(lambda: self.consumer.waiters.discard(waiter))
+
+    async def set_paused(self, queue: str, paused: bool) -> None:
+        """A message in its gate says that a queue is paused; all workers are told."""
+        gate = Part("gate", queue)
+        if not paused:
+            await self.publisher.purge(gate)
+        elif not await self.publisher.waiting(gate):
+            await self.publisher.publish([message.note(self.schema, gate)])
+        await self.publisher.publish([message.telling(self.schema, queue, paused)])
+
+    def close(self) -> None:
+        self._background.close(self._end())
+        self._begin()
+
+    async def _end(self) -> None:
+        await self.consumer.close()
+        await self.publisher.close()
+
+    async def _perform(self, operation: Operation[T]) -> T:
+        send: Callable[[Any], Any] = operation.send
+        reply: Any = None
+        try:
+            while True:
+                step = send(reply)
+                try:
+                    reply, send = await step.perform(self), operation.send
+                except BackburnerError as error:
+                    reply, send = error, operation.throw
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            operation.close()

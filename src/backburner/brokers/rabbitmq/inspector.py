@@ -1,0 +1,125 @@
+"""What people ask of RabbitMQ alone: pausing works; most else needs a results store, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from backburner.brokers.base import (
+    Beat,
+    Bound,
+    Broker,
+    Capability,
+    Directives,
+    Filter,
+    Operation,
+    Pruned,
+    QueueInfo,
+    Rate,
+    Staged,
+    StoredSchedule,
+    TaskInfo,
+    WorkerInfo,
+)
+from backburner.brokers.rabbitmq.steps import Advance, Announce, Firing, SetPaused
+from backburner.job import JobRecord
+from backburner.lifecycle import Attempt, entered
+
+
+class RabbitInspector(Broker):
+    """Pausing and periodic tasks; what a transport cannot do raises `NotSupported`."""
+
+    # What the server does by itself ------------------------------------------------------------------
+
+    def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
+        """Nothing: the connection is the sign of life."""
+        yield from ()
+        return Directives({}, [])
+
+    def stage(self, limit: int) -> Operation[Staged]:
+        raise self.unsupported(Capability.UPKEEP)
+
+    def orphans(self, limit: int, workers: Collection[str] | None) -> Operation[list[JobRecord]]:
+        raise self.unsupported(Capability.UPKEEP)
+
+    def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
+        raise self.unsupported(Capability.UPKEEP)
+
+    def workers(self) -> Operation[list[WorkerInfo]]:
+        raise self.unsupported(Capability.UPKEEP)
+
+    # What needs a results store ----------------------------------------------------------------------
+
+    def held(self, worker: str) -> Operation[list[JobRecord]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def get(self, ids: Sequence[str]) -> Operation[list[JobRecord]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def history(self, job_id: str) -> Operation[list[Attempt]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def find(self, which: Filter) -> Operation[list[JobRecord]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def cancel(self, ids: Sequence[str], reason: str, keep: float) -> Operation[list[str]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def revive(self, ids: Sequence[str]) -> Operation[list[str]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def delete(self, ids: Sequence[str]) -> Operation[list[str]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def adopt(self, jobs: Sequence[JobRecord], histories: Mapping[str, Sequence[Attempt]]) -> Operation[int]:
+        raise self.unsupported(Capability.UNIQUE)
+
+    def queues(self) -> Operation[list[QueueInfo]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def tasks(self) -> Operation[list[TaskInfo]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def rates(self, seconds: float) -> Operation[list[Rate]]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    def ahead(self, job: JobRecord, limit: int) -> Operation[int]:
+        raise self.unsupported(Capability.LOOKUP)
+
+    # Queues ------------------------------------------------------------------------------------------
+
+    def set_queue(
+        self, name: str, *, paused: bool | None = None, bound: Bound | None = None
+    ) -> Operation[None]:
+        if bound is not None:
+            raise self.unsupported(Capability.BOUNDED)
+        if paused is not None:
+            yield SetPaused(name, paused)
+
+    # Periodic tasks ----------------------------------------------------------------------------------
+
+    def schedules(self) -> Operation[list[StoredSchedule]]:
+        raise self.unsupported(Capability.SCHEDULES)
+
+    def firing(self) -> Operation[list[StoredSchedule]]:
+        """Those that RabbitMQ has given to this process, and to no other."""
+        found: list[StoredSchedule] = yield Firing()
+        return found
+
+    def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
+        yield Announce(stored)
+
+    def pause_schedule(self, name: str, paused: bool) -> Operation[bool]:
+        raise self.unsupported(Capability.SCHEDULES)
+
+    def delete_schedule(self, name: str) -> Operation[bool]:
+        raise self.unsupported(Capability.SCHEDULES)
+
+    def advance_schedule(
+        self, name: str, seen: float, next_at: float | None, jobs: Sequence[JobRecord]
+    ) -> Operation[bool]:
+        now = self.now()
+        moved: bool = yield Advance(name, seen, next_at, [entered(job, now) for job in jobs])
+        return moved

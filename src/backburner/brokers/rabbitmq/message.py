@@ -1,0 +1,158 @@
+"""A job as a message, and back.
+
+The body is the job's arguments, as they are: JSON that a person can read in RabbitMQ's own tools. The rest
+of the record is one header, `job`; its history, if it has one, another. A dead job's error and reason are
+headers, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from backburner.brokers.rabbitmq.schema import FRONT, Part, Route, Schema, band_of
+from backburner.errors import BrokerError
+from backburner.job import JobRecord, when
+from backburner.lifecycle import Attempt, Settlement, State
+
+MOST = 100_000
+"""Bytes of a job's header: all headers of a message have to fit into one frame of 128 KiB."""
+HISTORY = 20_000
+"""Bytes of the history's header; the oldest tracebacks go first."""
+
+_encode = msgspec.json.Encoder().encode
+_job = msgspec.json.Decoder(JobRecord)
+_history = msgspec.json.Decoder(list[Attempt])
+_told = msgspec.json.Decoder(tuple[str, bool])
+NO_ARGUMENTS = JobRecord("", "").payload
+
+
+class Message(NamedTuple):
+    """What is published, and where."""
+
+    route: Route
+    body: bytes
+    properties: dict[str, Any]
+    mandatory: bool = True
+    """Whether it has to find a queue."""
+
+
+class Received(NamedTuple):
+    """What was delivered."""
+
+    job: JobRecord
+    history: list[Attempt]
+    store: str
+    """The identity of the results store that knows the job; empty if none does."""
+
+
+def of(
+    schema: Schema, job: JobRecord, now: float, *, store: str = "", history: Sequence[Attempt] = ()
+) -> Message:
+    """The message for a job that waits; until it is due, in the levels of delay. Raises `BrokerError`."""
+    delay = job.run_at - now if job.state in (State.SCHEDULED, State.RETRYING) else 0.0
+    return _message(schema.route(job.queue, band_of(job.priority), delay), job, history, store)
+
+
+def returned(schema: Schema, job: JobRecord, *, store: str = "", history: Sequence[Attempt] = ()) -> Message:
+    """The message for a job that comes back to its place in line."""
+    return _message(schema.route(job.queue, FRONT), job, history, store)
+
+
+def unreadable(
+    schema: Schema, queue: str, body: bytes, headers: dict[str, Any], error: BrokerError
+) -> Message:
+    """A message that nobody here understands, kept among the dead letters."""
+    kept = {"headers": {**headers, "reason": str(error)}}
+    return Message(schema.direct(Part("dead", queue)), body, kept)
+
+
+def note(schema: Schema, part: Part) -> Message:
+    """A message that says something by being there."""
+    return Message(schema.direct(part), b"", {})
+
+
+def telling(schema: Schema, queue: str, paused: bool) -> Message:
+    """Tell all workers that a queue is paused, or goes on."""
+    return Message(Route(schema.control, "", (Part("control"),)), _encode((queue, paused)), {}, False)
+
+
+def told(body: bytes) -> tuple[str, bool]:
+    return _told.decode(body)
+
+
+def dead(schema: Schema, job: JobRecord, now: float, *, history: Sequence[Attempt] = ()) -> Message:
+    """The dead letter of a job."""
+    found = _message(schema.direct(Part("dead", job.queue)), job, history, "")
+    headers = found.properties["headers"]
+    headers |= {"reason": job.reason or "dead", "died_at": when(now)}
+    if history and history[-1].error:
+        headers["error"] = f"{history[-1].error}: {history[-1].message}"[:1000]
+    return found
+
+
+def after(job: JobRecord, settlement: Settlement) -> JobRecord:
+    """The job as its settlement leaves it."""
+    return replace(
+        job,
+        state=settlement.state,
+        attempt=settlement.attempt,
+        crashes=settlement.crashes,
+        run_at=settlement.run_at,
+        reason=settlement.reason,
+        worker=None,
+        started_at=None,
+    )
+
+
+def received(body: bytes, headers: dict[str, Any], store: str | None) -> Received:
+    """What a message holds. Raises `BrokerError` for one that is none of ours."""
+    try:
+        job = _job.decode(headers["job"])
+        lines = _history.decode(headers["history"]) if "history" in headers else []
+    except (KeyError, msgspec.DecodeError) as error:
+        raise BrokerError(f"a message holds no job of Backburner: {error}") from error
+    job.payload = body
+    return Received(job, lines, store or "")
+
+
+def _message(route: Route, job: JobRecord, history: Sequence[Attempt], store: str) -> Message:
+    header = _encode(replace(job, payload=NO_ARGUMENTS)).decode()
+    if len(header) > MOST:
+        raise BrokerError(
+            f"job {job.id} has {len(header)} bytes beside its arguments, and RabbitMQ takes {MOST}: store "
+            "its meta or its checkpoint elsewhere, and pass an id"
+        )
+    headers = {"job": header}
+    if history:
+        headers["history"] = _fitting(history)
+    return Message(
+        route,
+        job.payload,
+        {
+            "content_type": "application/json",
+            "message_id": job.id,
+            "type": job.task,
+            "headers": headers,
+            "app_id": store or None,
+        },
+    )
+
+
+def _fitting(history: Sequence[Attempt]) -> str:
+    """The newest lines, as far as there is room; the older ones without their tracebacks."""
+    lines: list[Attempt] = []
+    room = HISTORY
+    for line in reversed(history):
+        size = len(_encode(line))
+        if size > room:
+            line = replace(line, traceback=None, message=(line.message or "")[:500])
+            size = len(_encode(line))
+        if size > room:
+            break
+        room -= size
+        lines.append(line)
+    return _encode(lines[::-1]).decode()

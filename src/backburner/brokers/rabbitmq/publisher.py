@@ -1,0 +1,182 @@
+"""Publishing with confirms: what is published is on disk, on as many nodes as the queue has, when it returns.
+
+1. A batch goes out in one piece. RabbitMQ confirms in any order; the batch is done when all of it is
+   confirmed.
+2. What is needed is declared first, once a connection. A message that finds no queue comes back: somebody
+   has deleted it. It is declared again, and the message published again.
+3. When the connection is lost, what was not confirmed is published again on a new one, until the patience of
+   the URL is over. It may have arrived: a job may be there twice, and is then run twice.
+4. A server that is short of memory or disk stops reading from connections that publish, and says so. The
+   batch waits within its patience; the error then has the reason. That is why publishing has a connection of
+   its own: acknowledgements go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.declared import Declared
+from backburner.brokers.rabbitmq.errors import Lost, Refused
+from backburner.brokers.rabbitmq.link import Channel, Link, connect, properties
+from backburner.brokers.rabbitmq.message import Message
+from backburner.brokers.rabbitmq.patience import patiently
+from backburner.brokers.rabbitmq.schema import Part, Schema
+from backburner.brokers.shield import shielded
+
+
+class Batch:
+    """Messages that were published together, and who waits for them."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.left = dict(enumerate(messages))
+        """What is not confirmed, by its place in the batch."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Before each attempt."""
+        self.open = len(self.left)
+        self.refused = False
+        self.homeless: set[Part] = set()
+        """Parts of the topology that turned out to be missing."""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def answered(self, place: int, *, refused: bool, homeless: bool) -> None:
+        if refused:
+            self.refused = True
+        elif homeless:
+            self.homeless.update(self.left[place].route.parts)
+        else:
+            del self.left[place]
+        self.open -= 1
+        if not self.open and not self.done.done():
+            self.done.set_result(None)
+
+
+class Publisher:
+    """Publishes on a connection of its own, which is opened when it is needed."""
+
+    def __init__(self, address: Address, schema: Schema) -> None:
+        self._address = address
+        self._schema = schema
+        self._link: Link | None = None
+        self._channel: Channel | None = None
+        self._opening: asyncio.Task[Channel] | None = None
+        self._declared: Declared | None = None
+        self._tag = 0
+        self._unconfirmed: OrderedDict[int, tuple[Batch, int]] = OrderedDict()
+        self._returned: set[str | None] = set()
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Returns when all are confirmed. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
+        if messages:
+            batch = Batch(messages)
+            await patiently(self._address, lambda: self._attempt(batch), self._alarm)
+
+    def _alarm(self) -> str | None:
+        reason = self._link.blocked if self._link is not None and self._link.is_open else None
+        return reason and (
+            f"{self._address.shown} takes no messages: its alarm is set ({reason}); what was sent may still "
+            "be taken when it is over"
+        )
+
+    async def waiting(self, part: Part) -> int:
+        """How many messages wait in that queue. Raises `BrokerError`."""
+
+        async def count() -> int:
+            await self._open()
+            assert self._declared is not None
+            return await self._declared.waiting(part)
+
+        return await patiently(self._address, count)
+
+    async def purge(self, part: Part) -> None:
+        """Delete all that waits in that queue. Raises `BrokerError`."""
+
+        async def empty() -> None:
+            await self._open()
+            assert self._declared is not None
+            await self._declared.ensure([part])
+            await self._declared.call("queue_purge", queue=self._schema.name(part))
+
+        await patiently(self._address, empty)
+
+    async def close(self) -> None:
+        if self._link is not None:
+            await self._link.close()
+
+    # One attempt -------------------------------------------------------------------------------------
+
+    async def _attempt(self, batch: Batch) -> None:
+        while batch.left:
+            channel = await self._open()
+            assert self._link is not None
+            assert self._declared is not None
+            await self._link.free.wait()
+            await self._declared.ensure(
+                {part for message in batch.left.values() for part in message.route.parts}
+            )
+            if channel.lost.done():
+                raise Lost from channel.lost.result()
+            batch.begin()
+            publish = channel.raw.basic_publish
+            for place, (route, body, given, mandatory) in batch.left.items():
+                self._tag += 1
+                self._unconfirmed[self._tag] = (batch, place)
+                publish(route.exchange, route.key, body, properties(**given), mandatory)
+            await batch.done
+            self._declared.forget(batch.homeless)
+            if batch.refused:
+                raise Refused
+
+    def _heard(self, frame: Any) -> None:
+        """A confirm: of one message, or of all up to that one."""
+        answer = frame.method
+        refused = answer.NAME == "Basic.Nack"
+        if not answer.multiple:
+            self._answered(*self._unconfirmed.pop(answer.delivery_tag), refused=refused)
+            return
+        while self._unconfirmed and next(iter(self._unconfirmed)) <= answer.delivery_tag:
+            self._answered(*self._unconfirmed.popitem(last=False)[1], refused=refused)
+
+    def _answered(self, batch: Batch, place: int, *, refused: bool) -> None:
+        homeless = False
+        if self._returned:
+            name = batch.left[place].properties.get("message_id")
+            homeless = name in self._returned
+            self._returned.discard(name)
+        batch.answered(place, refused=refused, homeless=homeless)
+
+    # The connection ----------------------------------------------------------------------------------
+
+    async def _open(self) -> Channel:
+        if self._channel is not None and self._channel.is_open:
+            return self._channel
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.ensure_future(self._connect())
+        return await shielded(self._opening)
+
+    async def _connect(self) -> Channel:
+        if self._link is None or not self._link.is_open:
+            self._link = await connect(self._address, "backburner publisher", lambda _: None)
+        self._declared = Declared(self._link, self._schema)
+        channel = await self._link.channel()
+        self._tag = 0
+        channel.raw.add_on_return_callback(lambda *given: self._returned.add(given[2].message_id))
+        channel.lost.add_done_callback(self._lost)
+        await channel.call("confirm_delivery", ack_nack_callback=self._heard)
+        self._channel = channel
+        return channel
+
+    def _lost(self, reason: asyncio.Future[BaseException]) -> None:
+        batches = {id(batch): batch for batch, _ in self._unconfirmed.values()}
+        self._unconfirmed.clear()
+        self._returned.clear()
+        for batch in batches.values():
+            if not batch.done.done():
+                lost = Lost()
+                lost.__cause__ = reason.result()
+                batch.done.set_exception(lost)

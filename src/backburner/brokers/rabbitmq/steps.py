@@ -1,0 +1,80 @@
+"""What an operation on RabbitMQ yields. Each step is performed on the background's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from backburner.brokers.base import Claim, Exchange, StoredSchedule
+from backburner.brokers.rabbitmq.message import Message
+from backburner.job import JobRecord
+from backburner.lifecycle import Settlement
+
+if TYPE_CHECKING:
+    from backburner.brokers.rabbitmq.driver import Driver
+
+
+class Publish(NamedTuple):
+    """Publish all of these, in one batch; done when they are confirmed."""
+
+    messages: Sequence[Message]
+
+    async def perform(self, driver: Driver) -> None:
+        await driver.publisher.publish(self.messages)
+
+
+class Trade(NamedTuple):
+    """Settle these deliveries and claim those."""
+
+    settlements: Sequence[Settlement]
+    claim: Claim | None
+
+    async def perform(self, driver: Driver) -> Exchange:
+        return await driver.claims.exchange(self.settlements, self.claim)
+
+
+class Applied(NamedTuple):
+    """Which of these an exchange that failed had settled."""
+
+    settlements: Sequence[Settlement]
+
+    async def perform(self, driver: Driver) -> list[Settlement]:
+        return driver.claims.applied(self.settlements)
+
+
+class SetPaused(NamedTuple):
+    """Let nothing more be claimed from a queue, or let it go on."""
+
+    queue: str
+    paused: bool
+
+    async def perform(self, driver: Driver) -> None:
+        await driver.set_paused(self.queue, self.paused)
+
+
+class Firing(NamedTuple):
+    """The periodic tasks that are this process's to fire."""
+
+    async def perform(self, driver: Driver) -> list[StoredSchedule]:
+        return await driver.schedules.firing()
+
+
+class Announce(NamedTuple):
+    """A periodic task of this code."""
+
+    stored: StoredSchedule
+
+    async def perform(self, driver: Driver) -> None:
+        await driver.schedules.announce(self.stored)
+
+
+class Advance(NamedTuple):
+    """Fire: publish the jobs, and the periodic task with its next fire."""
+
+    name: str
+    seen: float
+    next_at: float | None
+    jobs: Sequence[JobRecord]
+
+    async def perform(self, driver: Driver) -> bool:
+        return await driver.schedules.advance(self.name, self.seen, self.next_at, self.jobs, driver.clock())
