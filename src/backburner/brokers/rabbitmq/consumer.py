@@ -44,8 +44,10 @@ from backburner.errors import BackburnerError, BrokerError
 logger = logging.getLogger("backburner")
 HOLD = 1.0
 """Seconds that a shelf is kept for a worker that claims nothing."""
+AHEAD = 0.1
+"""Seconds of work that may lie on a shelf, at the pace at which it is claimed."""
 MOST = 2000
-"""Deliveries on one shelf that a claim could not take (other tasks), and that it looks past."""
+"""Deliveries on a shelf, at most; and those on it that a claim looks past, since it cannot take those tasks."""
 GOODBYE = 2.0
 """Seconds in which a shelf may be given back when the broker is closed."""
 
@@ -62,6 +64,20 @@ class Subscription:
         self.tags: list[str] = []
         self.wanted_at = 0.0
         """When it was last claimed from, on `time.monotonic()`."""
+        self.pace = 0.0
+        """Deliveries claimed a second, of late."""
+
+    def wanted(self, limit: int, skipped: int) -> int:
+        """How many deliveries may be out for a claim of `limit` that looks past so many on the shelf."""
+        return self.held + skipped + limit + min(int(self.pace * AHEAD), MOST)
+
+    def claimed(self, count: int, now: float) -> None:
+        """So many were claimed, now."""
+        passed = max(now - self.wanted_at, 1e-3)
+        weight = min(passed / AHEAD, 1.0)
+        self.pace += weight * (count / passed - self.pace)
+        self.held += count
+        self.wanted_at = now
 
 
 class Consumer:
@@ -93,13 +109,12 @@ class Consumer:
     async def _take(self, queues: Sequence[str], limit: int, exclude: Collection[str]) -> list[Delivery]:
         channel = await self._open()
         for queue in queues:
-            subscription = self._subscription(queue)
-            subscription.wanted_at = time.monotonic()
-            need = subscription.held + min(len(subscription.shelf), MOST) * bool(exclude) + limit
             if queue in self.paused:
                 continue
-            if need > subscription.window or subscription.window > 4 * need + 64:
-                await self._subscribe(queue, need)
+            subscription = self._subscription(queue)
+            need = subscription.wanted(limit, min(len(subscription.shelf), MOST) if exclude else 0)
+            if not need <= subscription.window <= 4 * need + 64:
+                await self._subscribe(queue, need + need // 4 * (subscription.pace > 100))
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit:
             await channel.call("basic_qos", prefetch_count=1)
@@ -112,7 +127,7 @@ class Consumer:
             if queue not in self.paused and len(taken) < limit:
                 subscription = self._subscription(queue)
                 found = [*subscription.shelf.take(limit - len(taken), exclude)]
-                subscription.held += len(found)
+                subscription.claimed(len(found), time.monotonic())
                 taken += found
         return taken
 
@@ -136,7 +151,10 @@ class Consumer:
     # Subscriptions -----------------------------------------------------------------------------------
 
     def _subscription(self, queue: str) -> Subscription:
-        return self._subscriptions.setdefault(queue, Subscription())
+        found = self._subscriptions.get(queue)
+        if found is None:
+            found = self._subscriptions[queue] = Subscription()
+        return found
 
     async def listen(self, queues: Collection[str]) -> None:
         """Have something delivered from each, so that who waits is woken."""

@@ -22,6 +22,31 @@ HANDSHAKE = 5.0
 """Seconds that a connection may take to open, at most."""
 
 
+class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
+    """pika's connection, which writes once a turn of the event loop.
+
+    pika gives each frame to the socket by itself: four system calls a job, which took half of the time.
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._written: list[bytes] = []
+        super().__init__(*given, **named)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if not self._written:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._written.append(data)
+
+    def _adapter_disconnect_stream(self) -> None:
+        self._flush()
+        super()._adapter_disconnect_stream()
+
+    def _flush(self) -> None:
+        written, self._written = self._written, []
+        if written:
+            super()._adapter_emit_data(b"".join(written))
+
+
 class Channel:
     """A channel. `lost` is done when it ended, with the reason."""
 
@@ -150,7 +175,7 @@ async def connect(address: Address, name: str, on_lost: Callable[[BaseException]
         for host, port in random.sample(address.hosts, len(address.hosts))
     ]
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    workflow = AsyncioConnection.create_connection(
+    workflow = Connection.create_connection(
         parameters, lambda found: _give(done, found), custom_ioloop=asyncio.get_running_loop()
     )
     try:

@@ -85,7 +85,9 @@ class Schedules:
         return [known.change.stored for known in self._known.values()]
 
     async def announce(self, stored: StoredSchedule) -> None:
-        await self._publisher.publish([self._message(Change(stored.schedule, stored.next_at, announced=True))])
+        await self._publisher.publish(
+            [self._message(Change(stored.schedule, stored.next_at, announced=True))]
+        )
 
     async def advance(
         self, name: str, seen: float, next_at: float | None, jobs: Sequence[JobRecord], now: float
