@@ -10,9 +10,9 @@
    What is held then goes to others, and a settlement of it is refused.
 4. A settlement that leaves something to keep (a retry, a dead letter, follow-ups) publishes that first, and
    acknowledges when it is confirmed. A crash in between leaves both: the job runs once more. Never neither.
-5. Who has claimed nothing and waits for nothing for `HOLD` seconds gives its shelf back and takes no more
-   until the next claim: published to the front of the queue, so that RabbitMQ's count of redeliveries, which
-   tells nothing of the reason, remains one of crashes and lost connections.
+5. What has lain on a shelf for `HOLD` seconds goes back for others. Who has claimed nothing and waits for
+   nothing for that long takes no more until the next claim. Going back is being published to the front of
+   the queue, so that RabbitMQ's count of redeliveries remains one of crashes and lost connections.
 6. A lost connection is opened again by the next claim, for which whoever waits is woken.
 """
 
@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Collection, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -40,6 +42,7 @@ from backburner.brokers.rabbitmq.shelf import Delivery, Shelf
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.brokers.shield import shielded
 from backburner.errors import BackburnerError, BrokerError
+from backburner.job import JobRecord
 
 logger = logging.getLogger("backburner")
 HOLD = 1.0
@@ -47,7 +50,9 @@ HOLD = 1.0
 AHEAD = 0.1
 """Seconds of work that may lie on a shelf, at the pace at which it is claimed."""
 MOST = 2000
-"""Deliveries on a shelf, at most; and those on it that a claim looks past, since it cannot take those tasks."""
+"""Deliveries that lie on a shelf ahead of their claim, at most."""
+SKIPPED = 200
+"""Deliveries that a claim looks past, since it may not take those tasks, at most."""
 GOODBYE = 2.0
 """Seconds in which a shelf may be given back when the broker is closed."""
 
@@ -63,21 +68,22 @@ class Subscription:
         """0: nothing is delivered."""
         self.tags: list[str] = []
         self.wanted_at = 0.0
-        """When it was last claimed from, on `time.monotonic()`."""
+        """When somebody asked for deliveries, on `time.monotonic()`."""
+        self.claimed_at = 0.0
         self.pace = 0.0
         """Deliveries claimed a second, of late."""
 
     def wanted(self, limit: int, skipped: int) -> int:
-        """How many deliveries may be out for a claim of `limit` that looks past so many on the shelf."""
-        return self.held + skipped + limit + min(int(self.pace * AHEAD), MOST)
+        """How many deliveries may be out for a claim of `limit` that looks past so many."""
+        return self.held + min(skipped, SKIPPED) + limit + min(int(self.pace * AHEAD), MOST)
 
     def claimed(self, count: int, now: float) -> None:
         """So many were claimed, now."""
-        passed = max(now - self.wanted_at, 1e-3)
+        passed = max(now - self.claimed_at, 1e-3)
         weight = min(passed / AHEAD, 1.0)
         self.pace += weight * (count / passed - self.pace)
         self.held += count
-        self.wanted_at = now
+        self.claimed_at = now
 
 
 class Consumer:
@@ -109,15 +115,15 @@ class Consumer:
     async def _take(self, queues: Sequence[str], limit: int, exclude: Collection[str]) -> list[Delivery]:
         channel = await self._open()
         for queue in queues:
-            if queue in self.paused:
-                continue
             subscription = self._subscription(queue)
-            need = subscription.wanted(limit, min(len(subscription.shelf), MOST) if exclude else 0)
-            if not need <= subscription.window <= 4 * need + 64:
+            subscription.wanted_at = time.monotonic()
+            need = subscription.wanted(limit, len(subscription.shelf) if exclude else 0)
+            if queue not in self.paused and not need <= subscription.window <= 4 * need + 64:
                 await self._subscribe(queue, need + need // 4 * (subscription.pace > 100))
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit:
-            await channel.call("basic_qos", prefetch_count=1)
+            async with self._changing:
+                await channel.call("basic_qos", prefetch_count=1)
             taken += self._pick(queues, limit - len(taken), exclude)
         return taken
 
@@ -220,13 +226,11 @@ class Consumer:
         elif method.redelivered:
             # A classic queue does not count: the message is replaced by one that does.
             counted = replace(job, crashes=job.crashes + 1, token=job.token + 1)
-            self._keep(
-                channel,
-                method.delivery_tag,
-                message.returned(self._schema, counted, history=received.history, store=received.store),
-            )
+            self._keep(channel, method.delivery_tag, self._returned(received, counted))
             return
-        self._subscription(queue).shelf.add(Delivery(queue, channel, method.delivery_tag, received), band)
+        self._subscription(queue).shelf.add(
+            Delivery(queue, channel, method.delivery_tag, received, time.monotonic()), band
+        )
         self._wake(queue)
 
     def _keep(self, channel: Channel, tag: int, other: message.Message) -> None:
@@ -243,43 +247,41 @@ class Consumer:
 
         self._spawn(replaced())
 
-    # What nobody wants -------------------------------------------------------------------------------
+    # What nobody here takes --------------------------------------------------------------------------
 
     async def _tend(self) -> None:
-        """Give back what nobody here has asked for, as long as there is something."""
+        """Give back what lies on a shelf for too long, as long as there are shelves."""
         while any(each.window for each in self._subscriptions.values()):
             await asyncio.sleep(HOLD / 4)
+            past = time.monotonic() - HOLD
             awaited = {queue for waiter in self.waiters for queue in waiter.queues}
             for queue, subscription in [*self._subscriptions.items()]:
-                unwanted = time.monotonic() - subscription.wanted_at > HOLD
-                if subscription.window and unwanted and queue not in awaited:
-                    await self.give_back([queue])
+                if subscription.wanted_at < past and queue not in awaited:
+                    await self._unsubscribe(queue)
+                    await self._give_back(subscription, math.inf)
+                else:
+                    await self._give_back(subscription, past)
 
-    async def give_back(self, queues: Collection[str]) -> None:
-        """Stop the deliveries of these queues, and put what is on their shelves back to its place in line."""
+    async def _unsubscribe(self, queue: str) -> None:
+        """Let nothing more be delivered from it."""
+        async with self._changing:
+            if self._channel is not None and self._channel.is_open:
+                with suppress(Lost):
+                    await self._cancel(self._channel, self._subscription(queue))
+
+    async def _give_back(self, subscription: Subscription, until: float) -> None:
+        """Put what was delivered before then back to its place in line, for others."""
+        old = [*subscription.shelf.older(until)]
         try:
-            async with self._changing:
-                if self._channel is None or not self._channel.is_open:
-                    return
-                for queue in queues:
-                    subscription = self._subscription(queue)
-                    await self._cancel(self._channel, subscription)
-                    shelf, subscription.shelf = subscription.shelf, Shelf()
-                    unwanted = [*shelf.take(len(shelf))]
-                    await self._publisher.publish(
-                        [
-                            message.returned(
-                                self._schema,
-                                each.received.job,
-                                history=each.received.history,
-                                store=each.received.store,
-                            )
-                            for each in unwanted
-                        ]
-                    )
-                    self._acknowledge([each.tag for each in unwanted if each.channel is self._channel])
-        except (Lost, BrokerError):
-            logger.warning("what this process had not claimed goes back with the loss of its connection")
+            await self._publisher.publish([self._returned(each.received, each.received.job) for each in old])
+        except BrokerError as error:
+            logger.warning("%s: what is not claimed stays here for now", error)
+            subscription.shelf.put_back(old)
+        else:
+            self._acknowledge([each.tag for each in old if each.channel is self._channel])
+
+    def _returned(self, received: message.Received, job: JobRecord) -> message.Message:
+        return message.returned(self._schema, job, history=received.history, store=received.store)
 
     # Pausing -----------------------------------------------------------------------------------------
 
@@ -287,7 +289,8 @@ class Consumer:
         """A worker somewhere was told so."""
         if paused:
             self.paused.add(queue)
-            await self.give_back([queue])
+            await self._unsubscribe(queue)
+            await self._give_back(self._subscription(queue), math.inf)
         else:
             self.paused.discard(queue)
             self._wake(queue)
@@ -368,7 +371,9 @@ class Consumer:
         """Give back what is on the shelves, and say goodbye."""
         try:
             async with asyncio.timeout(GOODBYE):
-                await self.give_back([*self._subscriptions])
+                for queue, subscription in [*self._subscriptions.items()]:
+                    await self._unsubscribe(queue)
+                    await self._give_back(subscription, math.inf)
         except TimeoutError:
             logger.warning("what this process had not claimed goes back with the end of its connection")
         if self._link is not None:

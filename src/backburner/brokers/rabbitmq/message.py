@@ -113,7 +113,7 @@ def received(body: bytes, headers: dict[str, Any], store: str | None) -> Receive
     try:
         job = _job.decode(headers["job"])
         lines = _history.decode(headers["history"]) if "history" in headers else []
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, TypeError, msgspec.DecodeError) as error:
         raise BrokerError(f"a message holds no job of Backburner: {error}") from error
     job.payload = body
     return Received(job, lines, store or "")

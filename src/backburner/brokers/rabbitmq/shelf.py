@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from backburner.brokers.rabbitmq.message import Received
 from backburner.brokers.rabbitmq.schema import BANDS, FRONT, band_of
@@ -12,9 +12,11 @@ from backburner.brokers.rabbitmq.schema import BANDS, FRONT, band_of
 class Delivery:
     """A message in hand: where it came from, and what it holds."""
 
-    __slots__ = ("channel", "queue", "received", "tag")
+    __slots__ = ("at", "channel", "queue", "received", "tag")
 
-    def __init__(self, queue: str, channel: object, tag: int, received: Received) -> None:
+    def __init__(self, queue: str, channel: object, tag: int, received: Received, at: float) -> None:
+        self.at = at
+        """When it came, on `time.monotonic()`."""
         self.queue = queue
         self.channel = channel
         self.tag = tag
@@ -35,6 +37,17 @@ class Shelf:
     def add(self, delivery: Delivery, band: str) -> None:
         own = band_of(delivery.received.job.priority)
         self._lines[own, band == FRONT].append(delivery)
+
+    def older(self, than: float) -> Iterator[Delivery]:
+        """Take away what came before that time."""
+        for line in self._lines.values():
+            while line and line[0].at < than:
+                yield line.popleft()
+
+    def put_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Where they were taken away."""
+        for delivery in reversed(deliveries):
+            self._lines[band_of(delivery.received.job.priority), True].appendleft(delivery)
 
     def take(self, limit: int, exclude: Collection[str] = ()) -> Iterator[Delivery]:
         """Up to `limit`, without those of the excluded tasks."""
