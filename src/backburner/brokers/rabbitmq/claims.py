@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from backburner.brokers.base import Claim, Exchange
 from backburner.brokers.rabbitmq import message
@@ -43,23 +43,23 @@ class Claims:
     async def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Exchange:
         """Raises `BrokerError`; nothing is claimed then."""
         lost = self._voided()
-        quick: list[Key] = []
-        kept: list[tuple[Key, list[Message]]] = []
+        quick: dict[Key, Delivery] = {}
+        kept: dict[Key, tuple[Delivery, list[Message]]] = {}
         for each in settlements:
             key = (each.job.id, each.job.token)
             delivery = self._held.get(key)
-            if delivery is None or key in quick:
+            if delivery is None or key in quick or key in kept:
                 lost.append(each.job.id)
             elif messages := self._messages(each, delivery):
-                kept.append((key, messages))
+                kept[key] = delivery, messages
             else:
-                quick.append(key)
+                quick[key] = delivery
         self._settle(quick)
-        settled = quick
+        settled = [*quick]
         try:
-            await self._publisher.publish([each for _, messages in kept for each in messages])
-            settled = quick + [key for key, _ in kept]
-            self._settle([key for key, _ in kept])
+            await self._publisher.publish([each for _, messages in kept.values() for each in messages])
+            self._settle({key: delivery for key, (delivery, _) in kept.items()})
+            settled += kept
             jobs = await self._claim(claim) if claim is not None else []
         except BrokerError:
             self._applied.update(settled)
@@ -89,9 +89,10 @@ class Claims:
             del self._held[key]
         return [job_id for job_id, _ in gone]
 
-    def _settle(self, keys: Sequence[Key]) -> None:
-        found = [self._held.pop(key, None) for key in keys]
-        self._consumer.settle([delivery for delivery in found if delivery is not None])
+    def _settle(self, deliveries: Mapping[Key, Delivery]) -> None:
+        for key in deliveries:
+            self._held.pop(key, None)
+        self._consumer.settle([*deliveries.values()])
 
     def _messages(self, settlement: Settlement, delivery: Delivery) -> list[Message]:
         """What is to be kept of a job when its claim ends so."""
