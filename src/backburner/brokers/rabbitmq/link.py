@@ -7,6 +7,7 @@ All of it runs on one event loop, that of `background.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,8 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.errors import Lost
 
+# What pika reports with a traceback (a node that restarts, say) is told once, as an error or an event of ours.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 HANDSHAKE = 5.0
 """Seconds that a connection may take to open, at most."""
 

@@ -1,0 +1,62 @@
+"""RabbitMQ brokers of one test: each object is a process of its own, and all are closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from backburner.brokers.base import Claim
+from backburner.brokers.rabbitmq.broker import RabbitBroker
+from backburner.job import JobRecord, new_id
+from backburner.lifecycle import Settlement
+
+Connect = Callable[..., "Process"]
+
+
+class Process:
+    """A broker as these tests drive it."""
+
+    def __init__(self, url: str) -> None:
+        self.broker = RabbitBroker(url)
+
+    def enqueue(self, *jobs: JobRecord) -> list[JobRecord]:
+        return self.broker.run(self.broker.enqueue(jobs, {}))
+
+    def add(self, count: int = 1, **fields: object) -> list[JobRecord]:
+        return self.enqueue(*(new_job(**fields) for _ in range(count)))
+
+    def claim(
+        self, limit: int = 10, *settlements: Settlement, queues: tuple[str, ...] = ("default",)
+    ) -> list[JobRecord]:
+        claim = Claim(worker="w", queues=queues, limit=limit)
+        return self.broker.run(self.broker.exchange(settlements, claim)).jobs
+
+    def settle(self, *settlements: Settlement) -> list[str]:
+        return self.broker.run(self.broker.exchange(settlements, None)).lost
+
+    def next(self, queue: str = "default", patience: float = 20.0) -> JobRecord:
+        """The next job of a queue, when it comes."""
+        with self.broker.waiter([f"queue:{queue}"]) as waiter:
+            for _ in range(int(patience)):
+                if found := self.claim(1, queues=(queue,)):
+                    return found[0]
+                waiter.wait(1.0)
+        raise AssertionError(f"no job came to {queue} within {patience:g} s")
+
+
+def new_job(**fields: object) -> JobRecord:
+    return JobRecord(**{"id": new_id(), "task": "t", **fields})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def connect(rabbit_url: str) -> Iterator[Connect]:
+    made: list[Process] = []
+
+    def make(options: str = "", url: str = rabbit_url) -> Process:
+        made.append(Process(url + options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.broker.close()
