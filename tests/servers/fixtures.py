@@ -7,7 +7,8 @@ with CI=true they fail.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
@@ -61,6 +62,14 @@ def pgbouncer() -> PgBouncer:
 @pytest.fixture
 def rabbit_server() -> RabbitServer:
     return installed(shared.shared_rabbit)
+
+
+@pytest.fixture
+def rabbit_url(rabbit_server: RabbitServer) -> Iterator[str]:
+    """A virtual host for one test alone. Hundreds of them would make every start of the node slow."""
+    name = f"test-{secrets.token_hex(4)}"
+    yield rabbit_server.vhost(name)
+    shared.shared_rabbit().drop_vhost(name)  # which a test may have left without its server
 
 
 def pytest_sessionfinish() -> None:

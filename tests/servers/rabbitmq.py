@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from tests.servers.base import Server, free_port
@@ -80,6 +81,7 @@ class RabbitServer(Server):
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
             "HOME": self.folder,  # Erlang puts there the secret that its nodes share
+            "ERL_EPMD_PORT": 1,  # where nobody listens: it would tell the machine's port mapper its name
             "ERL_CRASH_DUMP_SECONDS": 0,
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_NODENAME": NODE,
@@ -111,6 +113,45 @@ class RabbitServer(Server):
         assert done.returncode == 0 and done.stdout.startswith("{ok, "), f"{done.stdout}\n{done.stderr}"
         return done.stdout.removeprefix("{ok, ").removesuffix("}")
 
+    def vhost(self, name: str) -> str:
+        """The URL of a virtual host of this name, which is made if there is none: a test's own name space."""
+        host, user, all_names = _binary(name), _binary("guest"), _binary(".*")
+        self.evaluate(
+            f"ok = rabbit_vhost:add({host}, {user}), ok = rabbit_auth_backend_internal:set_permissions("
+            f"{user}, {host}, {all_names}, {all_names}, {all_names}, {user})"
+        )
+        return self._url(name)
+
+    def drop_vhost(self, name: str) -> None:
+        """End its connections, and remove all that is in it."""
+        self.evaluate(f"rabbit_vhost:delete({_binary(name)}, {_binary('guest')})")
+
+    def sync(self) -> None:
+        """Put on disk that the newest quorum queues exist.
+
+        RabbitMQ itself does so about a second after they were declared. A node killed before that no longer
+        knows what was confirmed in them, and they answer nobody from then on.
+        """
+        self.evaluate("[ok = dets:sync(Table) || Table <- dets:all()]")
+
+    def close_connections(self, reason: str) -> None:
+        """As an operator does: the server says CONNECTION_FORCED and the reason to every client."""
+        self.evaluate(
+            "rabbit_networking:close_connections("
+            f"rabbit_networking:connections(), binary_to_list({_binary(reason)}))"
+        )
+
+    def raise_alarm(self, resource: Literal["memory", "disk"] = "memory") -> None:
+        """From now on nothing is read from connections that publish, until it is cleared or restarted."""
+        self._alarm(f"set_alarm({{{{resource_limit, {resource}, node()}}, []}})")
+
+    def clear_alarm(self, resource: Literal["memory", "disk"] = "memory") -> None:
+        self._alarm(f"clear_alarm({{resource_limit, {resource}, node()}})")
+
+    def _alarm(self, change: str) -> None:
+        """The change is a message; the answer to the question comes after it has had effect."""
+        self.evaluate(f"rabbit_alarm:{change}, rabbit_alarm:get_alarms()")
+
     def ctl(self, *arguments: str) -> str:
         """What `rabbitmqctl` prints; CalledProcessError with `stderr` if it fails."""
         unheard = f"-start_epmd false -erl_epmd_port {self.distribution} -dist_listen false"
@@ -126,3 +167,8 @@ class RabbitServer(Server):
             check=True,
         )
         return done.stdout
+
+
+def _binary(text: str) -> str:
+    """As Erlang writes it, whatever is in it."""
+    return f"<<{','.join(map(str, text.encode()))}>>"

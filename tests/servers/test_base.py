@@ -19,12 +19,14 @@ from tests.servers.base import Missing, NotReady, Server, wait_gone
 from tests.servers.fixtures import installed
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
+from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
 MAKE: dict[str, Callable[[PostgresServer], Server]] = {
     "redis": lambda _: RedisServer(),
     "postgres": lambda _: PostgresServer(),
     "pgbouncer": lambda postgres: PgBouncer(None, postgres),
+    "rabbitmq": lambda _: RabbitServer(),
 }
 
 
@@ -69,16 +71,18 @@ def test_a_temporary_folder_goes_with_its_server() -> None:
     assert not server.folder.exists()
 
 
-def test_no_server_outlives_the_process_that_started_it() -> None:
-    code = "from tests.servers.shared import shared_redis; print(shared_redis().pid, flush=True); input()"
+@pytest.mark.parametrize("shared", ["shared_redis", "shared_rabbit"])
+def test_no_server_outlives_the_process_that_started_it(shared: str) -> None:
+    code = f"from tests.servers.shared import {shared}; print({shared}().pid, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as owner:
         assert owner.stdout
         server = psutil.Process(int(owner.stdout.readline()))
+        family = [server, *server.children(recursive=True)]
         folder = Path(server.cwd())
         owner.send_signal(signal.SIGKILL)
-    wait_gone([server])
+    wait_gone(family)
     (folder / "log").unlink()
     subprocess.run(["rm", "-r", str(folder)], check=True)
 
