@@ -1,49 +1,54 @@
 from __future__ import annotations
 
-import asyncio
+import ssl
+import threading
 from pathlib import Path
+from typing import Any
 
-import aio_pika
+import pika
 import pytest
-from aio_pika.abc import AbstractConnection, AbstractQueue, FieldValue
-from aio_pika.exceptions import AMQPConnectionError, ProbableAuthenticationError
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    ConnectionClosedByBroker,
+    ProbableAuthenticationError,
+)
 
 from tests.servers.base import wait_until
 from tests.servers.rabbitmq import RabbitServer
 
-Arguments = dict[str, FieldValue] | None
-QUORUM: Arguments = {"x-queue-type": "quorum"}
+QUORUM = {"x-queue-type": "quorum"}
 
 
-async def publish(connection: AbstractConnection, queue: str, text: str) -> None:
+def connected(url: str) -> Any:
+    return pika.BlockingConnection(pika.URLParameters(url))
+
+
+def publish(connection: Any, queue: str, text: str) -> None:
     """Return when the server has confirmed it."""
-    channel = await connection.channel()
-    message = aio_pika.Message(text.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-    await channel.default_exchange.publish(message, queue)
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.basic_publish("", queue, text.encode(), pika.BasicProperties(delivery_mode=2))
 
 
-async def declare(connection: AbstractConnection, queue: str, arguments: Arguments = None) -> AbstractQueue:
-    return await (await connection.channel()).declare_queue(queue, durable=True, arguments=arguments)
-
-
-async def read(queue: AbstractQueue) -> str:
-    return (await queue.get(no_ack=True)).body.decode()
+def read(connection: Any, queue: str) -> str:
+    body: bytes = connection.channel().basic_get(queue, auto_ack=True)[2]
+    return body.decode()
 
 
 @pytest.mark.parametrize("arguments", [None, QUORUM], ids=["classic", "quorum"])
-async def test_data_survives_a_kill(tmp_path: Path, arguments: Arguments) -> None:
+def test_data_survives_a_kill(tmp_path: Path, arguments: dict[str, str] | None) -> None:
     with RabbitServer(tmp_path) as server:
-        async with await aio_pika.connect(server.url) as connection:
-            await declare(connection, "words", arguments)
-            await publish(connection, "words", "kept")
-            pid, url = server.pid, server.url
-            server.sync()
-            server.kill()
+        with connected(server.url) as connection:
+            connection.channel().queue_declare("words", durable=True, arguments=arguments)
+            publish(connection, "words", "kept")
+        pid, url = server.pid, server.url
+        server.sync()
+        server.kill()
         server.start()
         assert server.url == url
         assert server.pid != pid
-        async with await aio_pika.connect(server.url) as connection:
-            assert await read(await declare(connection, "words", arguments)) == "kept"
+        with connected(server.url) as again:
+            assert read(again, "words") == "kept"
 
 
 def test_it_is_not_the_nodes_of_the_machine(rabbit_server: RabbitServer) -> None:
@@ -63,59 +68,62 @@ def test_two_of_them_do_not_meet(rabbit_server: RabbitServer, tmp_path: Path) ->
         assert other.evaluate("erlang:get_cookie()") != rabbit_server.evaluate("erlang:get_cookie()")
 
 
-async def test_a_virtual_host_is_a_name_space_of_its_own(
-    rabbit_server: RabbitServer, rabbit_url: str
-) -> None:
-    async with await aio_pika.connect(rabbit_url) as one, await aio_pika.connect(rabbit_server.url) as other:
-        await declare(one, "words")
-        await publish(one, "words", "kept")
-        with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
-            await (await other.channel()).declare_queue("words", passive=True)
+def test_a_virtual_host_is_a_name_space_of_its_own(rabbit_server: RabbitServer, rabbit_url: str) -> None:
+    with connected(rabbit_url) as one, connected(rabbit_server.url) as other:
+        one.channel().queue_declare("words", durable=True)
+        publish(one, "words", "kept")
+        with pytest.raises(ChannelClosedByBroker, match="NOT_FOUND"):
+            other.channel().queue_declare("words", passive=True)
 
 
-async def test_an_alarm_blocks_who_publishes_until_it_is_cleared(
+def test_an_alarm_blocks_who_publishes_until_it_is_cleared(
     rabbit_server: RabbitServer, rabbit_url: str
 ) -> None:
-    async with await aio_pika.connect(rabbit_url) as connection:
-        queue = await declare(connection, "words")
+    with connected(rabbit_url) as connection:
+        connection.channel().queue_declare("words", durable=True)
         rabbit_server.raise_alarm()
-        publishing = asyncio.create_task(publish(connection, "words", "late"))
+        publishing = threading.Thread(target=publish, args=(connection, "words", "late"))
+        publishing.start()
 
         def blocked() -> bool:
             return "blocked" in rabbit_server.evaluate("rabbit_networking:connection_info_all([state])")
 
-        await asyncio.to_thread(wait_until, blocked, "the server blocks the connection")
-        assert not publishing.done()
+        wait_until(blocked, "the server blocks the connection")
+        assert publishing.is_alive()
         rabbit_server.clear_alarm()
-        await publishing
-        assert await read(queue) == "late"
+        publishing.join(30)
+        assert read(connection, "words") == "late"
 
 
-async def test_the_server_closes_connections_and_says_why(
-    rabbit_url: str, rabbit_server: RabbitServer
-) -> None:
-    connection = await aio_pika.connect(rabbit_url)
-    closed: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-    connection.close_callbacks.add(lambda _, reason: closed.set_result(reason))
+def test_the_server_closes_connections_and_says_why(rabbit_url: str, rabbit_server: RabbitServer) -> None:
+    connection = connected(rabbit_url)
     rabbit_server.close_connections("maintenance at noon")
-    assert "CONNECTION_FORCED - maintenance at noon" in str(await closed)
+    with pytest.raises(ConnectionClosedByBroker, match="CONNECTION_FORCED - maintenance at noon"):
+        connection.process_data_events(30)
 
 
-async def test_a_password_is_asked_for_and_its_settings_can_be_chosen(tmp_path: Path) -> None:
+def test_a_password_is_asked_for_and_its_settings_can_be_chosen(tmp_path: Path) -> None:
     with RabbitServer(tmp_path, "channel_max = 7", password="a secret") as server:
-        async with await aio_pika.connect(server.url):
+        with connected(server.url):
             assert (
                 server.evaluate("rabbit_networking:connection_info_all([channel_max])")
                 == "[[{channel_max, 7}]]"
             )
         with pytest.raises(ProbableAuthenticationError):
-            await aio_pika.connect(port=server.port)
+            connected(f"amqp://guest:guest@127.0.0.1:{server.port}/")
 
 
-async def test_tls_is_spoken_by_who_trusts_its_certificate(tmp_path: Path) -> None:
+def test_tls_is_spoken_by_who_trusts_its_certificate(tmp_path: Path) -> None:
     with RabbitServer(tmp_path, tls=True) as server:
         assert server.url.startswith("amqps://")
-        async with await aio_pika.connect(server.url):
-            pass
-        with pytest.raises(AMQPConnectionError, match="certificate"):
-            await aio_pika.connect(port=server.port, ssl=True)
+        assert server.certificates
+        for trusted in (server.certificates.authority, None):
+            context = ssl.create_default_context(cafile=trusted)
+            parameters = pika.ConnectionParameters(
+                "127.0.0.1", server.port, ssl_options=pika.SSLOptions(context, "127.0.0.1")
+            )
+            if trusted:
+                pika.BlockingConnection(parameters).close()
+            else:
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    pika.BlockingConnection(parameters)

@@ -26,7 +26,7 @@ def test_what_was_enqueued_is_there_after_the_node_was_killed(
 ) -> None:
     process = connect(f"?queues={kind}")
     jobs = process.add(100)
-    rabbit_server.remember()
+    rabbit_server.sync()
     rabbit_server.kill()
     rabbit_server.start()
     found = [process.next()]
