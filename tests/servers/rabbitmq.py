@@ -148,12 +148,12 @@ class RabbitServer(Server):
         self.evaluate(f"rabbit_vhost:delete({_binary(name)}, {_binary('guest')})")
 
     def sync(self) -> None:
-        """Put on disk that the newest quorum queues exist.
+        """Put on disk that the newest queues exist.
 
         RabbitMQ itself does so about a second after they were declared. A node killed before that no longer
-        knows what was confirmed in them, and they answer nobody from then on.
+        knows a classic queue, nor what was confirmed in a quorum queue, which answers nobody from then on.
         """
-        self.evaluate("[ok = dets:sync(Table) || Table <- dets:all()]")
+        self.evaluate("ok = mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()]")
 
     def close_connections(self, reason: str) -> None:
         """As an operator does: the server says CONNECTION_FORCED and the reason to every client."""
