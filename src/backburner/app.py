@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from backburner import brokers
-from backburner.brokers.base import Bound, OnFull
+from backburner.brokers.base import Bound, Capability, OnFull
 from backburner.codec import Codec, Missing
 from backburner.errors import ConfigError, JobNotFound, TaskNotFound
 from backburner.events import Event, Events, Handler, JobEvent
@@ -105,7 +105,9 @@ class Backburner:
 
         When it is full an enqueue raises `QueueFull`, blocks
         (up to `timeout` seconds, then raises), or drops the oldest waiting jobs (they end as cancelled).
+        Raises `NotSupported` where the broker cannot bound a queue.
         """
+        self.broker.require(Capability.BOUNDED)
         if max_length < 1:
             raise ConfigError(f"queue {name}: max_length takes a whole number from 1 up")
         if on_full not in ("raise", "block", "drop_oldest"):
@@ -150,6 +152,7 @@ class Backburner:
         """Run the decorated task whenever the cron expression says, as in `@app.cron("0 3 * * *")`.
 
         Times are UTC unless `tz=` names a zone. Options: the fields of `Schedule`, and `args` for the task.
+        Raises `NotSupported` for `overlap="skip"` where the broker cannot look up the previous job.
         """
         return lambda task: self._declare(task, {"cron": expression, **options})
 
@@ -168,6 +171,8 @@ class Backburner:
 
     def _declare(self, task: T, options: Mapping[str, Any]) -> T:
         schedule = scheduled(task, options)
+        if schedule.overlap == "skip":
+            self.broker.require(Capability.LOOKUP)  # whether the job of the last fire has ended
         if schedule.name in self.declared:
             raise ConfigError(f"two schedules are named {schedule.name!r}: give one of them name=")
         self.declared[schedule.name] = schedule

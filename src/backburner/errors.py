@@ -90,6 +90,8 @@ class SchemaError(BrokerError):
 class NotSupported(BrokerError):
     """This broker cannot do that."""
 
+    exit_code = 2
+
 
 class LeaseLost(BrokerError):
     """This attempt no longer owns its job: stop, its result will not be accepted."""

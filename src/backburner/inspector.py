@@ -19,6 +19,7 @@ import msgspec
 from backburner import doctor
 from backburner.brokers.base import (
     Broker,
+    Capability,
     Filter,
     Operation,
     QueueInfo,
@@ -133,8 +134,8 @@ class Inspector:
     def checkup(self) -> list[Check]:
         """Whether all is well with the broker, the workers, the queues and the schedules."""
         checks = self.broker.checkup()
-        if not self.broker.exists():
-            return checks
+        if Capability.LOOKUP not in self.broker.capabilities or not self.broker.exists():
+            return checks  # there is nothing to count
         try:
             return checks + self.broker.run(self._checkup())
         except BrokerError as error:

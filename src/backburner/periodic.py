@@ -1,7 +1,7 @@
 """Periodic tasks: how they are declared, and the tick that any worker may do.
 
 1. A declaration becomes a `Schedule`. A worker stores it when it starts; one made at run time at once.
-2. A tick looks for stored schedules whose next fire has come. `schedule.due` decides what to enqueue.
+2. A tick looks for schedules whose next fire has come. `schedule.due` decides what to enqueue.
 3. The schedule moves to its next fire, unless another worker has moved it already, and the jobs are
    enqueued with it. Their ids are made from schedule and fire time, so that no fire is stored twice.
 """
@@ -77,7 +77,7 @@ def tick(broker: Broker) -> Operation[Ticked]:
     enqueued: list[JobRecord] = []
     next_times: list[float] = []
     now = broker.now()
-    for each in (yield from broker.schedules()):
+    for each in (yield from broker.firing()):
         if each.paused or each.next_at is None:
             continue
         if each.next_at > now:

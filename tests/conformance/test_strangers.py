@@ -38,7 +38,7 @@ STRANGERS_BROKER = """
     from backburner.testing.conformance import *
 
     class Plain(SqliteBroker):
-        capabilities = frozenset({Capability.LOOKUP})
+        capabilities = frozenset({Capability.LOOKUP, Capability.ORDER, Capability.UPKEEP})
 
         def enqueue(self, jobs, bounds):
             if bounds:

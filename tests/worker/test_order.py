@@ -121,7 +121,7 @@ async def test_without_a_choice_a_worker_serves_every_queue_that_its_tasks_name(
 
 
 def test_weights_give_each_queue_its_share_of_the_first_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner.worker.loop.random", random.Random(7))
+    monkeypatch.setattr("backburner.worker.queues.random", random.Random(7))
     draws = [ordered({"a": 6, "b": 3, "c": 1}) for _ in range(10_000)]
     share = Counter(draw[0] for draw in draws)
     assert [round(share[queue] / 10_000, 1) for queue in "abc"] == [0.6, 0.3, 0.1]
@@ -132,7 +132,7 @@ async def test_weighted_queues_share_a_worker_so_that_none_starves(
     noting: Noting, monkeypatch: pytest.MonkeyPatch, one_by_one: None
 ) -> None:
     note, ran = noting
-    monkeypatch.setattr("backburner.worker.loop.random", random.Random(7))
+    monkeypatch.setattr("backburner.worker.queues.random", random.Random(7))
     note.using(queue="a").enqueue_many([(number,) for number in range(150)])
     note.using(queue="b").enqueue_many([(number,) for number in range(150)])
     await drain(note.app, "a=3,b=1")

@@ -16,7 +16,7 @@ from backburner.brokers.base import Exchange, Operation
 from backburner.brokers.sqlite import database
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.testing import Clock
-from backburner.worker import loop
+from backburner.worker import exchanges
 from tests.worker.helpers import LONG, Seen, within
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ class DoesItLate(SqliteBroker):
 async def test_jobs_that_it_was_given_late_and_without_an_answer_run_all_the_same(
     make_app: Callable[..., Backburner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "LOOK_AGAIN", (0.1,))
+    monkeypatch.setattr(exchanges, "LOOK_AGAIN", (0.1,))
     app, producer = make_app(), make_app()
     broker = app.broker = DoesItLate(app.settings.url)
     work, other = Work(app), Work(producer)

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -47,16 +47,35 @@ class Capability(StrEnum):
         "transactions",
         "Jobs are enqueued and completed on the caller's own connection, inside the caller's transaction.",
     )
-    LOOKUP = "lookup", "Jobs can be found by id and by filter."
-    UNIQUE = "unique", "Idempotency keys."
-    SCHEDULES = "schedules", "Periodic tasks are stored."
+    LOOKUP = (
+        "lookup",
+        """Jobs are found by id and by filter, counted by state, and acted on by id: results, progress,
+        checkpoints, cancel, revive, delete.""",
+    )
+    UNIQUE = "unique", "Idempotency keys, and one job per id."
+    SCHEDULES = (
+        "schedules",
+        """Periodic tasks are listed, paused, deleted and made at run time; without it those declared in code
+        still fire.""",
+    )
     BOUNDED = "bounded", "Queues with a maximal length."
+    ORDER = (
+        "order",
+        """Jobs are claimed in exact order: any priority, and a job that comes back keeps its place; without
+        it, by the broker's bands of priority.""",
+    )
+    UPKEEP = (
+        "upkeep",
+        """Leases, due jobs and retention are kept by the duties of the workers (heartbeat, stage, rescue,
+        prune); without it the server does that by itself: a worker's jobs go to others when its connection
+        ends, and delayed jobs come due in the server.""",
+    )
 
     meaning: str
 
     def __new__(cls, value: str, meaning: str) -> Capability:
         made = str.__new__(cls, value)
-        made._value_, made.meaning = value, meaning
+        made._value_, made.meaning = value, " ".join(meaning.split())
         return made
 
 
@@ -97,7 +116,10 @@ class Exchange(NamedTuple):
 
     jobs: list[JobRecord]
     lost: list[str]
-    """Ids of the jobs whose settlement was refused: another claim, or a person, was there first."""
+    """Ids of the jobs whose settlement was refused: another claim, or a person, was there first.
+
+    Also of jobs that still run here, where the broker learned that their claims had gone to others.
+    """
 
 
 class Recovered(NamedTuple):
@@ -232,7 +254,7 @@ class Waiter(Protocol):
 class Broker(ABC):
     """Stores and moves jobs. Subclasses live in `brokers/<name>/broker.py`."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
     url: str
 
     # Performing operations ---------------------------------------------------------------------------
@@ -285,8 +307,18 @@ class Broker(ABC):
         """What `backburner doctor` says of the broker itself. Raises nothing: trouble is what it is for."""
         return []
 
+    def require(self, *capabilities: Capability) -> None:
+        """Raise `NotSupported` for the first of them that is missing."""
+        for capability in capabilities:
+            if capability not in self.capabilities:
+                raise self.unsupported(capability)
+
     def unsupported(self, capability: Capability) -> NotSupported:
-        return NotSupported(f"{type(self).__name__} has no {capability}; see docs/brokers for one that has")
+        return NotSupported(f"{type(self).__name__} has no {capability}: {self.advice(capability)}")
+
+    def advice(self, capability: Capability) -> str:
+        """What to do next, for who asked for a capability that is missing."""
+        return "see docs/brokers for one that has"
 
     # The life of a job -------------------------------------------------------------------------------
 
@@ -431,6 +463,10 @@ class Broker(ABC):
 
     @abstractmethod
     def schedules(self) -> Operation[list[StoredSchedule]]: ...
+
+    def firing(self) -> Operation[list[StoredSchedule]]:
+        """The schedules that this process may fire now; a broker that stores none knows the declared ones."""
+        return (yield from self.schedules())
 
     @abstractmethod
     def save_schedule(self, stored: StoredSchedule) -> Operation[None]:

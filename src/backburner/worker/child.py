@@ -99,7 +99,9 @@ async def beat(worker: Worker, options: WorkerOptions, line: messages.Line) -> N
     """Send a pulse every second, and once say when this process should be replaced."""
     outgrown = False
     while True:
-        line.send(messages.Pulse(len(worker.running), worker.finished, worker.connected, worker.full))
+        line.send(
+            messages.Pulse(len(worker.running), worker.finished, worker.connected, worker.full, worker.idle)
+        )
         if not outgrown:
             why = outgrows(options, worker.finished)
             if why is not None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from backburner.brokers.base import Beat, Broker, Directives
+from backburner.brokers.base import Beat, Broker, Capability, Directives
 from backburner.errors import BrokerError, ConfigError
 from backburner.periodic import stored
 from backburner.worker.loop import Worker
@@ -60,24 +60,33 @@ class EmbeddedWorker:
             rescued=self._rescued,
             emit=app.events.emit,
         )
+        self._upkeep = Capability.UPKEEP in app.broker.capabilities
         self._renewal: asyncio.Future[None] | None = None
 
     async def drained(self) -> None:
         """Return when nothing is left to run in the worker's queues: see `WorkerOptions.drain`."""
         while True:
             with self._app.broker.waiter([]) as waiter:
-                if not self.worker.running and await is_drained(self._app.broker, self.worker.queues):
+                if await self._is_drained():
                     return
                 await waiter.wait_async(0.05)
 
+    async def _is_drained(self) -> bool:
+        if Capability.LOOKUP not in self._app.broker.capabilities:
+            return self.worker.idle
+        return not self.worker.running and await is_drained(self._app.broker, self.worker.queues)
+
     async def begin(self) -> None:
         await asyncio.to_thread(prepare, self._app)
-        await self._app.broker.arun(self._app.broker.heartbeat([self._beat(new=True)]))
+        if self._upkeep:
+            await self._app.broker.arun(self._app.broker.heartbeat([self._beat(new=True)]))
 
     async def end(self) -> None:
         broker = self._app.broker
         if self._renewal is not None:
             self._renewal.cancel()
+        if not self._upkeep:
+            return
         try:
             await broker.arun(broker.heartbeat([self._beat(lease=0.0)]))
             workers = {self.worker.id: None}

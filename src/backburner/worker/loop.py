@@ -7,10 +7,8 @@
    runs.
 3. When an exchange brings nothing the loop listens for wake-ups, looks once more, and then waits for a
    wake-up or a finished attempt.
-4. When the broker cannot be reached the buffer is kept, and the same exchange is tried again, later and
-   later, until it goes through. It may have been done, and only its answer lost, or be done late: so the
-   broker is asked first what of it was, and again after a while (`LOOK_AGAIN`). What it then refuses (the
-   lease was lost) is dropped, and said.
+4. When the broker cannot be reached the buffer is kept, and the same exchange is tried again until it goes
+   through (`exchanges.py`). What it then refuses (the lease was lost) is dropped, and said.
 5. A job that completed in a transaction of its own is settled as failed all the same: that is refused if
    the transaction was committed, and the truth if it was not.
 6. Stopping: nothing more is claimed, and what has not started is released. What runs may end; a little
@@ -21,26 +19,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from backburner import lifecycle
-from backburner.brokers.base import Claim, Exchange, Operation, Waiter
-from backburner.brokers.shield import shielded
+from backburner.brokers.base import Capability, Claim, Exchange, Waiter
 from backburner.context import CurrentJob, StopReason
 from backburner.control import Stop
-from backburner.errors import BrokerError, BrokerUnavailable, NotCommitted
-from backburner.events import BrokerDown, BrokerUp, LostLease, Started, Succeeded, UnknownTask
+from backburner.errors import NotCommitted
+from backburner.events import LostLease, Started, Succeeded, UnknownTask
 from backburner.lifecycle import State
 from backburner.task import Kind
 from backburner.worker import outcome
 from backburner.worker.appetite import Appetite
+from backburner.worker.exchanges import Exchanges
 from backburner.worker.executors import Coroutines, Executor, Run, Surrounded, ThreadCalls
 from backburner.worker.processes import ProcessDied, Processes
 from backburner.worker.queues import ordered, queues_of
@@ -56,15 +52,14 @@ if TYPE_CHECKING:
     from backburner.worker.options import WorkerOptions
     from backburner.worker.outcome import Verdict
 
-T = TypeVar("T")
 IDLE_POLL = 5.0
 """Seconds after which an idle worker looks without having been woken."""
+SECOND_LOOK = 0.1
+"""The same after its first look in vain, where the broker cannot say whether anything is left."""
 INTERRUPT_TIME = 2.0
 """Seconds at the end of the grace time for interrupted attempts to unwind (a fifth of a short one)."""
 LOOK_PAST = 0.1
 """Seconds before it looks again past the jobs of a full kind, where it found none of another kind."""
-LOOK_AGAIN = (2.0, 15.0, 120.0)
-"""Seconds after a lost answer: what stands in front of a server that froze is carried out when it goes on."""
 LAST_WORDS = 3.0
 """Seconds after the grace time in which what is to be recorded last may get through."""
 HOLD = 1.0
@@ -81,7 +76,6 @@ class Worker:
         self.id = worker_id
         self.options = options
         self.queues = options.queues or queues_of(app)
-        self.connected = True
         self.finished = 0
         """Attempts that ended here."""
         self.running: dict[str, Run] = {}
@@ -117,8 +111,12 @@ class Worker:
         self._quiet = False
         self._stopping = False
         self._interrupt = asyncio.Event()
-        self._looks, self._gave_up = list[float](), False
-        self._asking: asyncio.Future[Any] | None = None
+        self._exchanges = Exchanges(
+            app, self._known, hopeless=lambda: self._stopping and self._interrupt.is_set()
+        )
+        self._blind = Capability.LOOKUP not in app.broker.capabilities
+        self._vain = 0
+        """Looks for jobs that found none, since the last one that found or settled some."""
         self._listening = ExitStack()
         self._waiter: Waiter | None = None
 
@@ -136,6 +134,16 @@ class Worker:
         return tuple(task.name for task in self.app.tasks.values() if task.kind in full) if full else ()
 
     @property
+    def connected(self) -> bool:
+        """False while the broker cannot be reached."""
+        return self._exchanges.connected
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs here or waits for a slot, and two looks in a row have found nothing more."""
+        return self._vain > 1 and not (self.running or self._buffer or any(self._in_hand()))
+
+    @property
     def quiet(self) -> bool:
         return self._quiet
 
@@ -150,16 +158,9 @@ class Worker:
         unwind = min(INTERRUPT_TIME, grace / 5)
         loop.call_later(grace - unwind, self._stop_running, "shutdown")
         loop.call_later(grace, self._interrupt.set)
-        loop.call_later(grace + LAST_WORDS, self._give_up)
+        loop.call_later(grace + LAST_WORDS, self._exchanges.give_up)
         self._stopping = True
         self._changed.set()
-
-    def _give_up(self) -> None:
-        """For now: it has something to record, and the broker does not answer."""
-        if self._asking is not None:
-            self._gave_up = True
-            self._asking.cancel()
-            asyncio.get_running_loop().call_later(1.0, self._give_up)
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """Stop these jobs for good, where they run here or wait for a slot."""
@@ -182,8 +183,7 @@ class Worker:
         for waiting in self._in_hand():
             waiting.clear()
         for run in list(self.running.values()):
-            self.app.events.emit(LostLease(job=run.job))
-            self._abandon(run)
+            self._lose(run)
 
     # The loop ----------------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class Worker:
             while not (self._stopping and self._at_rest()):
                 self._give_back()
                 claim = self._claim()
-                if claim is None and not self._buffer and not self._doubts():
+                if claim is None and not self._buffer and not self._exchanges.doubtful():
                     # Jobs of a kind that is not full may come meanwhile, and nothing here would change.
                     soon = time.monotonic() < self._look_past_at + LOOK_PAST
                     await self._wait_for_change(LOOK_PAST if soon else IDLE_POLL)
@@ -213,7 +213,7 @@ class Worker:
             for run in list(self.running.values()):
                 self._abandon(run)
             self._stop_listening()
-            self._asking = None
+            self._exchanges.close()
             for executor in self._executors.values():
                 await executor.close()
 
@@ -243,70 +243,23 @@ class Worker:
         return Claim(worker=self.id, queues=ordered(self.queues), limit=limit, exclude=exclude)
 
     async def _exchange(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
-        pause, unanswered = 0.05, self._doubts()
-        if unanswered:
-            self._looks.pop(0)
-        while True:
-            began = time.monotonic()
-            try:
-                if unanswered:
-                    exchange = await self._exchange_the_rest(settlements, claim)
-                else:
-                    exchange = await self._ask(self.app.broker.exchange(settlements, claim))
-            except BrokerError as error:
-                unanswered = True
-                self._looks = [time.monotonic() + seconds for seconds in LOOK_AGAIN]
-                if self.connected:
-                    self.connected = False
-                    self.app.events.emit(BrokerDown(error=str(error)))
-                if self._stopping and self._interrupt.is_set():
-                    # Nothing was recorded: the leases run out, and others get the jobs.
-                    return Exchange([], [each.job.id for each in settlements])
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, 2.0)
-                continue
-            if not self.connected:
-                self.connected = True
-                self.app.events.emit(BrokerUp())
-            self._tell_started = self.app.events.wanted(Started)
-            self._appetite.exchanged(time.monotonic() - began, Counter(map(self._kind, exchange.jobs)))
-            for kind, count in self._ends.items():
-                self._appetite.ran(kind, self._spent[kind] / count)
-            self._ends.clear()
-            self._spent.clear()
-            if claim is not None and claim.exclude and not exchange.jobs:
+        exchange = await self._exchanges.perform(self.id, settlements, claim)
+        self._tell_started = self.app.events.wanted(Started)
+        self._appetite.exchanged(self._exchanges.seconds, Counter(map(self._kind, exchange.jobs)))
+        for kind, count in self._ends.items():
+            self._appetite.ran(kind, self._spent[kind] / count)
+        self._ends.clear()
+        self._spent.clear()
+        if claim is not None:
+            self._vain = 0 if exchange.jobs or settlements else self._vain + 1
+            if claim.exclude and not exchange.jobs:
                 self._look_past_at = time.monotonic() + LOOK_PAST
-            return exchange
+        return exchange
 
-    def _doubts(self) -> bool:
-        """Whether it is time to look again what became of an exchange without an answer."""
-        return bool(self._looks) and self._looks[0] <= time.monotonic()
-
-    async def _ask(self, operation: Operation[T]) -> T:
-        self._gave_up = False
-        # Shielded: an answer that nobody hears would leave claimed jobs with nobody to run them.
-        self._asking = answer = shielded(asyncio.ensure_future(self.app.broker.arun(operation)))
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            if not self._gave_up:
-                raise
-            raise BrokerUnavailable from None
-
-    async def _exchange_the_rest(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
-        """The exchange, without what was done of it when its answer was lost."""
-        broker = self.app.broker
-        known = {*self.running, *(each.job.id for each in chain(settlements, self._buffer))}
-        known |= {job.id for waiting in self._in_hand() for job in waiting}
-        found = await self._ask(broker.recover(self.id, settlements, known))
-        done = set(map(id, found.applied))
-        rest = [each for each in settlements if id(each) not in done]
-        if found.jobs:
-            claim = None
-        elif not rest and claim is None:
-            return Exchange([], [])
-        exchange = await self._ask(broker.exchange(rest, claim))
-        return Exchange([*found.jobs, *exchange.jobs], exchange.lost)
+    def _known(self) -> set[str]:
+        """The ids of the jobs that run here, wait for a slot, or have ended and are not settled."""
+        waiting = (job.id for jobs in self._in_hand() for job in jobs)
+        return {*self.running, *(each.job.id for each in self._buffer), *waiting}
 
     def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
         events, lost = self.app.events, exchange.lost
@@ -320,6 +273,16 @@ class Worker:
                     events.emit(LostLease(job=each.job))
             elif not (quick and each.state is State.SUCCEEDED):
                 settled(events, each)
+        if lost:
+            self._drop(set(lost) - {each.job.id for each in settlements})
+
+    def _drop(self, ids: set[str]) -> None:
+        """These jobs went to others while they were in hand here."""
+        for waiting in self._in_hand():
+            for job in [job for job in waiting if job.id in ids]:
+                waiting.remove(job)
+        for run in [self.running[job_id] for job_id in ids & self.running.keys()]:
+            self._lose(run)
 
     async def _wait_for_change(self, timeout: float | None = None) -> None:
         self._changed.clear()
@@ -337,7 +300,8 @@ class Worker:
             return
         self._changed.clear()
         if not self._buffer and not self._stopping:
-            longest = HOLD if any(self._in_hand()) else IDLE_POLL
+            poll = SECOND_LOOK if self._blind and self._vain < 2 else IDLE_POLL
+            longest = HOLD if any(self._in_hand()) else poll
             waits = [
                 asyncio.ensure_future(self._waiter.wait_async(longest)),
                 asyncio.ensure_future(self._changed.wait()),
@@ -471,6 +435,10 @@ class Worker:
     def _stop_running(self, reason: StopReason) -> None:
         for run in list(self.running.values()):
             self._stop_run(run, reason)
+
+    def _lose(self, run: Run) -> None:
+        self.app.events.emit(LostLease(job=run.job))
+        self._abandon(run)
 
     def _abandon(self, run: Run) -> None:
         self._stop_run(run, "lost")

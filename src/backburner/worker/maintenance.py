@@ -9,6 +9,9 @@
 Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage is
 tried again within a second; the others go on. Rescue alone waits, until a lease after the heartbeats come
 through again: leases that ran out during an outage do not tell who is dead.
+
+Where the server keeps leases, due jobs and retention by itself (a broker without `Capability.UPKEEP`) the
+tick is the only duty.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backburner.brokers.base import Beat, Broker, Directives, Waiter
+from backburner.brokers.base import Beat, Broker, Capability, Directives, Waiter
 from backburner.errors import BrokerError
 from backburner.events import BrokerDown, BrokerUp, DeadNearLimit, DeadTrimmed, Event
 from backburner.periodic import tick
@@ -69,17 +72,15 @@ class Maintenance:
         self._beaten = broker.now()
         """When the last heartbeat went through, by the clock that leases are counted with."""
         self.connected = True
-        """Until a duty fails, and again from the next heartbeat on that goes through."""
+        """Until a duty fails, and again from the next time on that the first one goes through."""
+        self._upkeep = Capability.UPKEEP in broker.capabilities
         self.heartbeat = Duty(self._heartbeat)
         self.rescue = Duty(self._rescue)
         self._stage = Duty(self._perform_stage)
-        self._duties = [
-            self.heartbeat,
-            self._stage,
-            Duty(self._tick),
-            self.rescue,
-            Duty(self._prune),
-        ]
+        tick = Duty(self._tick)
+        self._duties = [tick]
+        if self._upkeep:
+            self._duties = [self.heartbeat, self._stage, tick, self.rescue, Duty(self._prune)]
         self._nudged = asyncio.Event()
 
     def nudge(self, *duties: Duty) -> None:
@@ -109,10 +110,10 @@ class Maintenance:
         except BrokerError as error:
             if self.connected:
                 self.connected = False
-                self.heartbeat.due = 0.0
+                self._duties[0].due = 0.0
                 self._emit(BrokerDown(error=str(error)))
             return random.uniform(0.5, 1.0)
-        if not self.connected and duty is self.heartbeat:
+        if not self.connected and duty is self._duties[0]:
             self.connected = True
             # The other nodes could not beat either: they get the time to, before they are taken for dead.
             self.rescue.due = time.monotonic() + self._settings.lease
@@ -120,7 +121,7 @@ class Maintenance:
         return pause
 
     def _topics(self) -> list[str]:
-        return ["stage", *(f"worker:{beat.worker}" for beat in self._beats())]
+        return ["stage", *(f"worker:{beat.worker}" for beat in self._beats())] if self._upkeep else []
 
     async def _wait(self, waiter: Waiter, pause: float) -> None:
         woken = asyncio.ensure_future(waiter.wait_async(max(pause, 0.0)))

@@ -41,6 +41,8 @@ class Pulse(msgspec.Struct, tag=True):
     connected: bool
     full: tuple[str, ...] = ()
     """The tasks that it has no free slot for."""
+    idle: bool = False
+    """Nothing runs there, and two looks in a row have found nothing."""
 
 
 class Outgrown(msgspec.Struct, tag=True):

@@ -30,7 +30,12 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     is interrupted, and released.
     """
     drain: bool = False
-    """End when nothing is left to run: no queued, scheduled, retrying or running job in these queues."""
+    """End when nothing is left to run: no queued, scheduled, retrying or running job in these queues.
+
+    Where the broker cannot count them (it lacks `Capability.LOOKUP`): when nothing runs in these processes,
+    and each has looked twice and been given nothing. What is due later stays, and what others run may come
+    back.
+    """
     max_jobs: int | None = None
     """Replace a worker process after so many jobs."""
     max_memory: float | None = None

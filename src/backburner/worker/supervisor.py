@@ -5,7 +5,8 @@
 2. One heartbeat keeps the leases of all of them: user code that holds the interpreter for minutes costs
    none. The other maintenance duties run here, too.
 3. When a process ends its lease is ended at once, and its jobs are rescued within milliseconds; one that
-   ends unasked is replaced. Only when the whole node is lost do its jobs wait for the lease to run out.
+   ends unasked is replaced. Only when the whole node is lost do its jobs wait for the lease to run out. A
+   broker without `Capability.UPKEEP` has no leases: its server does all that when a connection ends.
 4. A process that has outgrown its limits is stopped when its successor works. One whose loop does not
    answer prints its stacks and is killed, and so is one that has not stopped a few seconds after its grace
    time.
@@ -28,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from backburner import brokers
-from backburner.brokers.base import Beat, Broker, Directives
+from backburner.brokers.base import Beat, Broker, Capability, Directives
 from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable, ConfigError
 from backburner.events import BrokerDown, BrokerUp, Event, Events, WorkerDied
 from backburner.worker import messages
-from backburner.worker.child import log_to_stderr
+from backburner.worker.child import PULSE, log_to_stderr
 from backburner.worker.embedded import is_drained, new_worker_id
 from backburner.worker.health import Health, Status
 from backburner.worker.maintenance import Maintenance
@@ -75,6 +76,9 @@ class Supervisor:
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failures = 0
+        self._idle = list[tuple[bool, int]]()
+        """What the processes last said of themselves, and since when they say the same."""
+        self._idle_since = 0.0
         self._notify = Notify()
 
     async def run(self) -> int:
@@ -216,6 +220,8 @@ class Supervisor:
         assert settings is not None
         if self._stopping and not self.processes and self._maintaining is not None:
             self._maintaining.cancel()  # or what it began last would be waited for, too
+        if Capability.UPKEEP not in broker.capabilities:
+            return 0
         try:
             if self._stopping and self.maintenance is not None and not self.maintenance.connected:
                 raise BrokerUnavailable
@@ -266,7 +272,8 @@ class Supervisor:
 
     async def _beat(self, process: WorkerProcess, *, new: bool = False, lease: float | None = None) -> None:
         assert self.broker is not None
-        await self.broker.arun(self.broker.heartbeat([self._sign(process, new=new, lease=lease)]))
+        if Capability.UPKEEP in self.broker.capabilities:
+            await self.broker.arun(self.broker.heartbeat([self._sign(process, new=new, lease=lease)]))
 
     async def _register(self, process: WorkerProcess) -> bool:
         """Give it a new id and a lease; its work waits for that, however long the broker is away.
@@ -331,11 +338,23 @@ class Supervisor:
         idle = all(each.started and each.pulse and not each.pulse.running for each in self.processes)
         if not (idle and self.processes and self.broker):
             return False
+        if Capability.LOOKUP not in self.broker.capabilities:
+            return self._have_long_been_idle()
         hello = self.processes[0].hello
         assert hello is not None
         with suppress(BrokerError):
             return await is_drained(self.broker, hello.queues)
         return False
+
+    def _have_long_been_idle(self) -> bool:
+        """A process may just have been given what another's last job enqueued: each has to say twice that it
+        found nothing, and that it ran nothing in between.
+        """
+        idle = [(each.pulse.idle, each.pulse.finished) for each in self.processes if each.pulse]
+        now = asyncio.get_running_loop().time()
+        if idle != self._idle:
+            self._idle, self._idle_since = idle, now
+        return all(found_nothing for found_nothing, _ in idle) and now - self._idle_since > 2 * PULSE
 
     async def _reload(self) -> None:
         while True:

@@ -13,8 +13,9 @@ def make_broker(tmp_path):
 
 3. Run pytest. Every test runs twice, with blocking calls and on an event loop.
 
-A test that needs what `Broker.capabilities` leaves out is skipped; that the broker then raises `NotSupported`
-is tested, too. The tests never sleep: they move the clock.
+A test that needs what `Broker.capabilities` leaves out is skipped: it says so (`kit.needs`), or the broker
+raises `NotSupported`, which is tested, too. The tests never sleep: they move the clock. Where that matters to
+anything but the periodic tasks they need UPKEEP.
 """
 
 from __future__ import annotations

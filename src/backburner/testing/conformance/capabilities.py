@@ -15,6 +15,7 @@ ASKING: dict[Capability, Callable[[Broker], Operation[Any]]] = {
     Capability.LOOKUP: lambda broker: broker.find(Filter()),
     Capability.UNIQUE: lambda broker: broker.enqueue([new_job(key="once")], {}),
     Capability.SCHEDULES: lambda broker: broker.schedules(),
+    Capability.UPKEEP: lambda broker: broker.stage(1),
     Capability.BOUNDED: lambda broker: broker.enqueue(
         [new_job()], {"default": Bound(queue="default", max_length=1)}
     ),

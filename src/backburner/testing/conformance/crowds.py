@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from backburner.brokers.base import Beat, Broker, Claim
+from backburner.brokers.base import Beat, Broker, Capability, Claim
 from backburner.job import JobRecord
 from backburner.lifecycle import State
 from backburner.testing.conformance.kit import ENDINGS, Store, ids, new_job
@@ -20,7 +20,8 @@ def produce(broker: Broker) -> list[str]:
 
 def consume(broker: Broker, worker: str, now: float) -> list[JobRecord]:
     """Claim and settle in small batches until there is nothing left; what was claimed."""
-    broker.run(broker.heartbeat([Beat(worker=worker, lease=30, new=True)]))
+    if Capability.UPKEEP in broker.capabilities:
+        broker.run(broker.heartbeat([Beat(worker=worker, lease=30, new=True)]))
     found: list[JobRecord] = []
     claim = Claim(worker=worker, queues=("default",), limit=3)
     claimed = broker.run(broker.exchange([], claim)).jobs
@@ -53,7 +54,9 @@ def test_a_job_goes_to_one_of_many_threads_that_claim_at_once(store: Store, othe
         ]
     assert sorted(ids(found)) == sorted(ids(jobs))
     assert {job.token for job in found} == {1}
-    assert store.do(store.broker.queues())[0].counts == {"succeeded": len(jobs)}
+    if store.can(Capability.LOOKUP):
+        assert store.do(store.broker.queues())[0].counts == {"succeeded": len(jobs)}
+    assert store.claim(10) == []
 
 
 def test_of_many_threads_with_one_key_one_stores_a_job(store: Store, other: Store) -> None:
@@ -76,7 +79,7 @@ def test_many_operations_wait_together_on_an_event_loop(store: Store) -> None:
 
 
 def test_a_cancelled_call_harms_nobody(store: Store) -> None:
-    async def crowd() -> None:
+    async def crowd() -> list[str]:
         broker = store.broker
         calls = [asyncio.ensure_future(broker.arun(broker.enqueue([new_job()], {}))) for _ in range(20)]
         await asyncio.sleep(0)
@@ -85,17 +88,20 @@ def test_a_cancelled_call_harms_nobody(store: Store) -> None:
         done = await asyncio.gather(*calls, return_exceptions=True)
         stored = [jobs[0].id for jobs in done if not isinstance(jobs, BaseException)]
         assert len(stored) >= 10
-        found = await broker.arun(broker.get(stored))
-        assert [job.state for job in found] == [State.QUEUED] * len(stored)
+        if store.can(Capability.LOOKUP):
+            found = await broker.arun(broker.get(stored))
+            assert [job.state for job in found] == [State.QUEUED] * len(stored)
+        return stored
 
-    if store.runner is None:
-        asyncio.run(crowd())
-    else:
-        store.runner.run(crowd())
+    stored = asyncio.run(crowd()) if store.runner is None else store.runner.run(crowd())
+    assert set(ids(store.claim(100))) >= set(stored)
 
 
 def test_a_closed_broker_opens_again_when_it_is_used(store: Store) -> None:
     store.add()
     store.broker.close()
     store.broker.close()
-    assert store.state(store.add()) is State.QUEUED
+    job = store.add()
+    assert job.state is State.QUEUED
+    if store.can(Capability.LOOKUP):
+        assert store.state(job) is State.QUEUED

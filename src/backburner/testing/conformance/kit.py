@@ -59,6 +59,10 @@ class Store:
         self.runner = runner
         self._registered: set[str] = set()
 
+    def can(self, capability: Capability) -> bool:
+        """For a second look at something that the test sees in another way, too."""
+        return capability in self.broker.capabilities
+
     def do(self, operation: Operation[T]) -> T:
         if self.runner is None:
             return self.broker.run(operation)
@@ -118,7 +122,7 @@ class Store:
         exclude: tuple[str, ...] = (),
         settling: Sequence[Settlement] = (),
     ) -> list[JobRecord]:
-        if worker not in self._registered:
+        if worker not in self._registered and self.can(Capability.UPKEEP):
             self.register(worker)
         claim = Claim(worker=worker, queues=queues, limit=limit, exclude=exclude)
         return self.do(self.broker.exchange(settling, claim)).jobs
@@ -148,14 +152,32 @@ class Store:
     def in_state(self, state: State, **fields: Any) -> JobRecord:
         """A new job, brought to that state."""
         if state is State.SCHEDULED:
-            return self.read(self.add(delay=100, **fields))
+            fields["delay"] = 100
         job = self.add(**fields)
-        if state is not State.QUEUED:
+        if state not in (State.SCHEDULED, State.QUEUED):
             job = self.claim(queues=(job.queue,))[0]
         verbs = {"succeeded": "succeed", "dead": "die", "cancelled": "cancel", "retrying": "retry"}
         if state in verbs:
             self.end(job, verbs[state])
+        elif not self.can(Capability.LOOKUP):
+            return job  # nothing has happened to it since
         return self.read(job)
+
+
+def needs(*capabilities: Capability) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a test that relies on these without asking the broker for anything that it would refuse."""
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @wraps(test)
+        def run(**fixtures: Any) -> None:
+            missing = [each for each in capabilities if not fixtures["store"].can(each)]
+            if missing:
+                pytest.skip(f"declared as missing: {', '.join(missing)}")
+            test(**fixtures)
+
+        return run
+
+    return decorate
 
 
 def gated(test: Callable[..., None]) -> Callable[..., None]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from backburner.brokers.base import Beat, Operation
+from backburner.brokers.base import Beat, Capability, Operation
 from backburner.lifecycle import State
 from backburner.testing import Clock
-from backburner.testing.conformance.kit import LEASE, Store, ids
+from backburner.testing.conformance.kit import LEASE, Store, ids, needs
 
 T = TypeVar("T")
 
@@ -136,6 +136,7 @@ def test_a_worker_that_comes_back_too_late_is_told_that_it_lost(store: Store) ->
     assert store.state(claimed) is State.QUEUED
 
 
+@needs(Capability.UPKEEP)
 def test_a_worker_that_lost_is_given_nothing(store: Store) -> None:
     store.add()
     store.register("w1")

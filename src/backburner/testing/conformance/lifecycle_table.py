@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
+from backburner.brokers.base import Capability
 from backburner.job import JobRecord
 from backburner.lifecycle import TRANSITIONS, Move, State
-from backburner.testing.conformance.kit import ENDINGS, Store
+from backburner.testing.conformance.kit import ENDINGS, Store, needs
 
 # A job is blocked only by others that it waits for, which no operation of a broker makes by itself.
 STATES: list[State] = [state for state in State if state is not State.BLOCKED]
@@ -43,6 +44,7 @@ ACTIONS: dict[str, Callable[[Store, JobRecord], object]] = {
 }
 
 
+@needs(Capability.LOOKUP, Capability.UPKEEP)
 @pytest.mark.parametrize("move", MOVES, ids=lambda move: move.verb)
 @pytest.mark.parametrize("state", STATES)
 def test_each_verb_moves_a_job_as_the_table_says(store: Store, state: State, move: Move) -> None:

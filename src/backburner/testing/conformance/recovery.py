@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from backburner.brokers.base import Recovered
+from backburner.brokers.base import Capability, Recovered
 from backburner.lifecycle import Settlement
-from backburner.testing.conformance.kit import ENDINGS, Store, ids, new_job
+from backburner.testing.conformance.kit import ENDINGS, Store, ids, needs, new_job
 
 
 def recover(store: Store, settlements: Sequence[Settlement] = (), known: Sequence[str] = ()) -> Recovered:
     return store.do(store.broker.recover("w1", settlements, known))
 
 
+@needs(Capability.UPKEEP)
 def test_a_worker_is_given_again_what_it_was_given_and_does_not_know(store: Store) -> None:
     store.enqueue(*[new_job() for _ in range(3)])
     first, *unheard = store.claim(3)
@@ -30,6 +31,7 @@ def test_a_worker_is_not_given_the_jobs_of_others(store: Store) -> None:
     assert recover(store) == ([], [])
 
 
+@needs(Capability.LOOKUP)
 @pytest.mark.parametrize("verb", list(ENDINGS))
 def test_a_settlement_that_was_written_is_known(store: Store, verb: str) -> None:
     store.add()
@@ -39,6 +41,7 @@ def test_a_settlement_that_was_written_is_known(store: Store, verb: str) -> None
     assert recover(store, [settlement]) == ([], [settlement])
 
 
+@needs(Capability.LOOKUP)
 @pytest.mark.parametrize("verb", list(ENDINGS))
 def test_a_settlement_that_somebody_was_faster_than_is_not_taken_for_written(store: Store, verb: str) -> None:
     store.add()
@@ -56,6 +59,7 @@ def test_a_settlement_of_a_deleted_job_is_not_taken_for_written(store: Store) ->
     assert recover(store, [settlement]) == ([], [])
 
 
+@needs(Capability.LOOKUP, Capability.UPKEEP)
 def test_a_lost_answer_costs_no_job(store: Store) -> None:
     """One exchange settles and claims; nobody hears the answer."""
     store.enqueue(*[new_job() for _ in range(4)])

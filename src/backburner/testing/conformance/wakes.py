@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from backburner.brokers.base import Capability
 from backburner.lifecycle import State
-from backburner.testing.conformance.kit import Store
+from backburner.testing.conformance.kit import Store, needs
 
 EVENTS: dict[str, tuple[str, Callable[[Store], object]]] = {
     "a new job": ("queue:default", lambda store: store.add()),
@@ -25,17 +26,21 @@ EVENTS: dict[str, tuple[str, Callable[[Store], object]]] = {
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_what_happens_wakes_who_listens(store: Store, other: Store, event: str) -> None:
-    store.in_state(State.DEAD, id="dead", queue="dead")
+    topic, happens = EVENTS[event]
+    if not topic.startswith("queue:"):
+        store.broker.require(Capability.LOOKUP, Capability.UPKEEP)
+    if store.can(Capability.LOOKUP):
+        store.in_state(State.DEAD, id="dead", queue="dead")
     store.in_state(State.RUNNING, id="runs", queue="runs")
     store.do(store.broker.set_queue("q", paused=True))
     store.add(queue="q")
     store.add(id="first")
-    topic, happens = EVENTS[event]
     with other.broker.waiter([topic]) as waiter:
         happens(store)
         assert other.woken(waiter)
 
 
+@needs(Capability.UPKEEP)
 def test_a_job_that_comes_due_wakes_a_worker(store: Store, other: Store) -> None:
     store.add(delay=10)
     with other.broker.waiter(["queue:default"]) as waiter:
@@ -44,6 +49,7 @@ def test_a_job_that_comes_due_wakes_a_worker(store: Store, other: Store) -> None
         assert other.woken(waiter)
 
 
+@needs(Capability.UPKEEP)
 def test_a_job_of_a_dead_worker_wakes_a_living_one(store: Store, other: Store) -> None:
     store.in_state(State.RUNNING)
     store.clock.advance(1000)
