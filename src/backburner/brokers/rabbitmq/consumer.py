@@ -64,6 +64,8 @@ class Subscription:
         self.shelf = Shelf()
         self.held = 0
         """Deliveries that were claimed and are not settled."""
+        self.settled = 0
+        """Since the last claim: the server may not have heard of it, and send nothing in their place yet."""
         self.window = 0
         """0: nothing is delivered."""
         self.tags: list[str] = []
@@ -75,7 +77,8 @@ class Subscription:
 
     def wanted(self, limit: int, skipped: int) -> int:
         """How many deliveries may be out for a claim of `limit` that looks past so many."""
-        return self.held + min(skipped, SKIPPED) + limit + min(int(self.pace * AHEAD), MOST)
+        ahead = max(self.settled, min(int(self.pace * AHEAD), MOST))
+        return self.held + min(skipped, SKIPPED) + limit + ahead
 
     def claimed(self, count: int, now: float) -> None:
         """So many were claimed, now."""
@@ -83,6 +86,7 @@ class Subscription:
         weight = min(passed / AHEAD, 1.0)
         self.pace += weight * (count / passed - self.pace)
         self.held += count
+        self.settled = 0
         self.claimed_at = now
 
 
@@ -143,7 +147,9 @@ class Consumer:
         for delivery in deliveries:
             if delivery.channel is self._channel:
                 tags.append(delivery.tag)
-                self._subscription(delivery.queue).held -= 1
+                subscription = self._subscription(delivery.queue)
+                subscription.held -= 1
+                subscription.settled += 1
         self._acknowledge(tags)
 
     def holds(self, delivery: Delivery) -> bool:

@@ -28,6 +28,11 @@ from backburner.lifecycle import Attempt, entered
 class RabbitInspector(Broker):
     """Pausing and periodic tasks; what a transport cannot do raises `NotSupported`."""
 
+    def advice(self, capability: Capability) -> str:
+        if capability is Capability.TRANSACTIONS:
+            return super().advice(capability)
+        return 'add a results store, as in Backburner("amqp://…", results="redis://localhost")'
+
     # What the server does by itself ------------------------------------------------------------------
 
     def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:

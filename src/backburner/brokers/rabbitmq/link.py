@@ -19,10 +19,12 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.errors import Lost
 
-# What pika reports with a traceback (a node that restarts, say) is told once, as an error or an event of ours.
+# What pika reports with a traceback (a node that restarts, say) is told once: as an error or event of ours.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 HANDSHAKE = 5.0
 """Seconds that a connection may take to open, at most."""
+GOODBYE = 1.0
+"""Seconds that the server is given to answer the end of a connection."""
 
 
 class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
@@ -43,6 +45,10 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
     def _adapter_disconnect_stream(self) -> None:
         self._flush()
         super()._adapter_disconnect_stream()
+
+    def cut(self) -> None:
+        """End it without a word."""
+        self._adapter_disconnect_stream()
 
     def _flush(self) -> None:
         written, self._written = self._written, []
@@ -139,11 +145,16 @@ class Link:
 
     async def close(self) -> None:
         """Say goodbye, and wait for the answer for a moment."""
+        if self.raw.is_closed:
+            return
+        ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.raw.add_on_close_callback(lambda *_: _give(ended, None))
         if self.raw.is_open:
-            ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self.raw.add_on_close_callback(lambda *_: _give(ended, None))
             self.raw.close()
-            await asyncio.wait([ended], timeout=1.0)
+            await asyncio.wait([ended], timeout=GOODBYE)
+        if not ended.done():
+            self.raw.cut()
+            await ended
 
     def _closed(self, reason: BaseException) -> None:
         self._set_blocked(None)

@@ -20,7 +20,7 @@ def test_follow_ups_are_enqueued_with_the_success(store: Store, other: Store) ->
     if store.can(Capability.LOOKUP):
         assert other.state(job) is State.SUCCEEDED
         assert (other.state(now), other.state(later)) == (State.QUEUED, State.SCHEDULED)
-    assert [(each.id, each.payload) for each in other.claim(10)] == [(now.id, b"[1]")]
+    assert [(each.id, each.payload) for each in other.claim(10) or other.await_claim(1)] == [(now.id, b"[1]")]
 
 
 def test_a_follow_up_can_be_claimed_in_the_exchange_that_brings_it(store: Store) -> None:
@@ -39,7 +39,7 @@ def test_the_follow_ups_of_a_refused_settlement_are_refused(store: Store, other:
     if store.can(Capability.LOOKUP):
         assert store.exists(good)
         assert not store.exists(bad)
-    assert ids(store.claim(10)) == [good.id]
+    assert ids(store.claim(10) or store.await_claim(1)) == [good.id]
 
 
 def test_in_one_batch_each_settlement_answers_for_its_own(store: Store) -> None:

@@ -129,9 +129,18 @@ class Store:
 
     def take(self, worker: str = "w1") -> JobRecord:
         """Claim the one job that is next."""
-        found = self.claim(worker=worker)
+        found = self.claim(worker=worker) or self.await_claim(1, worker=worker)
         assert len(found) == 1, f"{worker} was given {found}"
         return found[0]
+
+    def await_claim(self, count: int, **claim: Any) -> list[JobRecord]:
+        """Claim so many jobs, which a transport may have offered to somebody else before."""
+        found: list[JobRecord] = []
+        with self.broker.waiter([f"queue:{queue}" for queue in claim.get("queues", ("default",))]) as waiter:
+            while len(found := found + self.claim(count - len(found), **claim)) < count:
+                if self.can(Capability.ORDER) or not self.woken(waiter):
+                    break
+        return found
 
     def settle(self, *settlements: Settlement) -> list[str]:
         """The ids of those that were refused."""

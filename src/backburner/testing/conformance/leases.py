@@ -154,6 +154,7 @@ def test_a_late_worker_whose_jobs_nobody_has_taken_yet_goes_on(store: Store) -> 
     assert store.end(claimed, "succeed") == []
 
 
+@needs(Capability.UPKEEP)
 def test_one_beat_speaks_for_a_whole_node(store: Store) -> None:
     jobs = [store.add(), store.add()]
     store.take("w1")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from backburner.brokers.base import StoredSchedule
+from backburner.brokers.base import Capability, StoredSchedule
 from backburner.lifecycle import State
 from backburner.periodic import stored, tick
 from backburner.schedule import Schedule
-from backburner.testing.conformance.kit import Store, ids, new_job
+from backburner.testing.conformance.kit import Store, ids, needs, new_job
 
 START = 1_800_000_000.0  # a multiple of 60
 
@@ -45,6 +45,7 @@ def test_a_fire_enqueues_its_job_once_however_many_tick(store: Store, other: Sto
     assert [(job.id, job.payload, job.priority) for job in found] == [(jobs[0], b"[7]", 5)]
 
 
+@needs(Capability.SCHEDULES)
 def test_fire_after_fire_each_runs_once(store: Store, other: Store) -> None:
     save(store)
     jobs: list[str] = []
@@ -139,6 +140,7 @@ def test_what_is_not_there_can_be_neither_paused_nor_deleted(store: Store) -> No
     assert not store.exists(job)
 
 
+@needs(Capability.SCHEDULES)
 def test_only_one_of_two_advances_a_schedule(store: Store, other: Store) -> None:
     save(store)
     jobs = [new_job(), new_job()]
@@ -152,6 +154,7 @@ def test_only_one_of_two_advances_a_schedule(store: Store, other: Store) -> None
     assert [store.exists(job) for job in jobs] == [True, False]
 
 
+@needs(Capability.SCHEDULES)
 def test_a_schedule_that_fires_nothing_keeps_its_last_job(store: Store) -> None:
     save(store)
     job = new_job()
