@@ -21,7 +21,8 @@ settings.load_profile("backburner")
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The developer's own settings do not reach a test."""
-    monkeypatch.delenv("BACKBURNER_URL", raising=False)
+    for name in ("BACKBURNER_URL", "BACKBURNER_RESULTS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

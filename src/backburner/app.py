@@ -57,15 +57,23 @@ class TaskDecorator(Protocol):
 class Backburner:
     """A task queue.
 
-    `url` names the broker, as in `sqlite:///jobs.db` (default: the environment's BACKBURNER_URL). Further
-    keywords are the fields of `Settings`. Nothing is opened before it is used. Raises `ConfigError`.
+    `url` names the broker, as in `sqlite:///jobs.db` (default: the environment's BACKBURNER_URL). `results`
+    names another one that keeps jobs and results for RabbitMQ, which only moves them, as in
+    `Backburner("amqp://localhost", results="redis://localhost")` (default, with amqp:// alone: the
+    environment's BACKBURNER_RESULTS; `""` for none). Further keywords are the fields of `Settings`. Nothing
+    is opened before it is used. Raises `ConfigError`.
     """
 
     def __init__(
-        self, url: str | None = None, *, middleware: Sequence[Middleware] = (), **settings: Any
+        self,
+        url: str | None = None,
+        *,
+        results: str | None = None,
+        middleware: Sequence[Middleware] = (),
+        **settings: Any,
     ) -> None:
-        self.settings = Settings.build(url, settings)
-        self.broker: Broker = brokers.connect(self.settings.url)
+        self.settings = Settings.build(url, {"results": results, **settings})
+        self.broker: Broker = brokers.connect(self.settings.url, self.settings.results)
         self.codec = Codec()
         self.events = Events()
         self.middleware = tuple(middleware)
@@ -76,7 +84,9 @@ class Backburner:
         self.producer = Producer(self)
 
     def __repr__(self) -> str:
-        return f"<Backburner {brokers.redacted(self.settings.url)}>"
+        results = self.settings.results
+        beside = f" results={brokers.redacted(results)}" if results else ""
+        return f"<Backburner {brokers.redacted(self.settings.url)}{beside}>"
 
     # Declaring ---------------------------------------------------------------------------------------
 

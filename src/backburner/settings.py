@@ -16,6 +16,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting with its default. Times in seconds, sizes in bytes."""
 
     url: str
+    results: str | None = None
+    """The URL of the broker that keeps the jobs, where `url` names one that only moves them."""
     retry: Retry = Retry()
     timeout: float | None = None
     """Time limit of an attempt; None sets none."""
@@ -51,17 +53,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def build(cls, url: str | None, given: dict[str, Any]) -> Settings:
-        """Settings from keyword arguments; the URL from BACKBURNER_URL when none is given."""
+        """Settings from keyword arguments; the URL from BACKBURNER_URL when none is given.
+
+        `results` that are not given are BACKBURNER_RESULTS where the broker only moves jobs (amqp): no other
+        has any, and a look with `--url` at another must not fail for them. Empty text means none.
+        """
         url = url or os.environ.get("BACKBURNER_URL")
         if not url:
             raise ConfigError(
                 'no broker: pass a URL, as in Backburner("sqlite:///jobs.db"), or set BACKBURNER_URL'
             )
+        results = given.get("results")
+        if results is None and url.startswith(("amqp://", "amqps://")):
+            results = os.environ.get("BACKBURNER_RESULTS")
         known = [field for field in cls.__struct_fields__ if field != "url"]
         for name in given:
             if name not in known:
                 raise ConfigError.unknown("setting", name, known)
         try:
-            return msgspec.convert({"url": url, **given}, cls, from_attributes=False)
+            every = {"url": url, **given, "results": results or None}
+            return msgspec.convert(every, cls, from_attributes=False)
         except msgspec.ValidationError as error:
             raise ConfigError(f"a setting has the wrong type: {error}") from None

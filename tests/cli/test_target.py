@@ -82,6 +82,14 @@ def test_without_a_queue_it_says_how_to_name_one(
     assert told == "give --url or --app, not both"
 
 
+def test_results_go_with_a_broker_that_keeps_none(folder: Path, operator: Operator) -> None:
+    results = ("--results", "redis://localhost")
+    told = operator.refused("jobs", "--url", "sqlite:///shop.db", *results, code=2)
+    assert told.endswith("sqlite:// keeps their results by itself: leave results= out")
+    told = operator.refused("jobs", "--app", "shop:app", *results, code=2)
+    assert told == "give --results with --url: the app at --app says itself where its results are"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -57,6 +57,17 @@ def test_a_url_that_cannot_be_read_is_said_without_its_password(scheme: str) -> 
     assert "secret" not in str(caught.value)
 
 
+def test_results_that_cannot_be_had_are_said_without_their_password() -> None:
+    for url, results in (
+        ("amqp://me:secret@localhost", "redis://:secret@[::1"),
+        ("amqp://me:secret@localhost", "amqp://me:secret@localhost"),
+        ("redis://:secret@localhost", "redis://:secret@localhost"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            connect(url, results)
+        assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -75,6 +86,7 @@ def test_a_url_that_cannot_be_read_is_said_without_its_password(scheme: str) -> 
             "redis+sentinel://host/shop?sentinel_password=***",
         ),
         ("redis://:secret@[::1", "redis://:***@[::1"),
+        ("amqps://me:se/c@ret@host:5671/%2Fshop", "amqps://me:***@host:5671/%2Fshop"),
         ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db"),
         ("me:secret@host", "me:secret@host"),
     ],

@@ -31,6 +31,43 @@ def test_the_url_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert Backburner(URL).settings.url == URL
 
 
+@pytest.mark.parametrize("scheme", ["amqp", "amqps"])
+def test_the_results_of_a_transport_may_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    url = f"{scheme}://localhost"
+    assert Settings.build(url, {}).results is None
+    monkeypatch.setenv("BACKBURNER_RESULTS", "redis://from-env")
+    assert Settings.build(url, {}).results == "redis://from-env"
+    assert Settings.build(url, {"results": "redis://given"}).results == "redis://given"
+    assert Settings.build(url, {"results": ""}).results is None
+    monkeypatch.setenv("BACKBURNER_URL", url)
+    assert Settings.build(None, {}).results == "redis://from-env"
+
+
+def test_a_broker_that_keeps_results_takes_none_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKBURNER_RESULTS", "redis://from-env")
+    monkeypatch.setenv("BACKBURNER_URL", URL)
+    assert Settings.build(None, {}).results is None
+    assert Settings.build(URL, {}).results is None
+
+
+def test_a_broker_that_keeps_results_is_given_no_other_for_them() -> None:
+    with pytest.raises(ConfigError, match="sqlite:// keeps their results by itself: leave results= out"):
+        Backburner(URL, results="redis://localhost")
+
+
+@pytest.mark.parametrize("results", ["amqp://localhost", "amqps://localhost"])
+def test_a_transport_keeps_no_results_for_another(results: str) -> None:
+    with pytest.raises(ConfigError, match='only moves them: write results="redis://localhost"'):
+        Backburner("amqp://localhost", results=results)
+
+
+def test_a_wrong_url_of_the_results_says_how_it_is_written() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'redis'"):
+        Backburner("amqp://localhost", results="redi://localhost")
+
+
 def test_without_a_url_there_is_no_app() -> None:
     with pytest.raises(ConfigError, match="set BACKBURNER_URL"):
         Backburner()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from backburner.brokers.base import Capability
@@ -34,11 +35,47 @@ SCHEMES = {
         ("postgresql", "postgres"),
         Source("backburner.brokers.postgres.broker", "PostgresBroker", "PostgreSQL", "postgres"),
     ),
+    **dict.fromkeys(
+        ("amqp", "amqps"),
+        Source("backburner.brokers.rabbitmq.broker", "RabbitBroker", "RabbitMQ", "rabbitmq"),
+    ),
 }
+WITH_RESULTS = dict.fromkeys(
+    ("amqp", "amqps"),
+    Source("backburner.brokers.rabbitmq.results", "RabbitWithResults", "RabbitMQ with results", "rabbitmq"),
+)
+"""By the schemes of those that only move jobs: the same with another broker beside it, which keeps them."""
 
 
-def connect(url: str) -> Broker:
-    """The broker for `url`; nothing is opened yet. Raises `ConfigError`, `MissingDependency`."""
+def connect(url: str, results: str | None = None) -> Broker:
+    """The broker for `url`; nothing is opened yet. Raises `ConfigError`, `MissingDependency`.
+
+    `results` names the broker that keeps the jobs and their results for one that only moves them.
+    """
+    source = _source(url)
+    if results is None:
+        return cast("Broker", _class(source, url)(url))
+    if _scheme(url) not in WITH_RESULTS:
+        raise ConfigError(
+            f"results= is for a broker that only moves jobs, as amqp:// does; {_scheme(url)}:// keeps their "
+            "results by itself: leave results= out"
+        )
+    _source(results)
+    if _scheme(results) in WITH_RESULTS:
+        raise ConfigError(
+            f"results= takes a broker that keeps jobs, and {_scheme(results)}:// only moves them: "
+            'write results="redis://localhost", or postgresql:// or sqlite:///results.db'
+        )
+    made = _class(WITH_RESULTS[_scheme(url)], url)
+    return cast("Broker", made(url, connect(results)))
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]
+
+
+def _source(url: str) -> Source:
+    """Where its broker is. Raises `ConfigError` for a URL that cannot be one."""
     scheme, colon, _ = url.partition("://")
     if not colon:
         raise ConfigError(f"{redacted(url)!r} is no broker URL: write it as in sqlite:///jobs.db")
@@ -52,21 +89,26 @@ def connect(url: str) -> Broker:
             f"{redacted(url)!r} is no broker URL: {error}; brackets are for IPv6 addresses, as in [::1], and "
             "in a password [ is written %5B"
         ) from None
+    return source
+
+
+def _class(source: Source, url: str) -> Callable[..., Any]:
     try:
         module = import_module(source.module)
     except ModuleNotFoundError as error:
         if not source.extra or (error.name or "").startswith("backburner"):
             raise
         raise MissingDependency(
-            f"{scheme}:// needs the package {error.name}: pip install 'backburner[{source.extra}]'"
+            f"{_scheme(url)}:// needs the package {error.name}: pip install 'backburner[{source.extra}]'"
         ) from error
-    return cast("Broker", getattr(module, source.name)(url))
+    return cast("Callable[..., Any]", getattr(module, source.name))
 
 
 def capability_table() -> str:
     """What each broker can do, as a Markdown table for the documentation. Imports every broker."""
     classes = {
-        source.title: getattr(import_module(source.module), source.name) for source in SCHEMES.values()
+        source.title: getattr(import_module(source.module), source.name)
+        for source in (*SCHEMES.values(), *WITH_RESULTS.values())
     }
     lines = [f"| | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}"]
     for capability in Capability:

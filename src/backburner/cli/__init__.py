@@ -96,7 +96,8 @@ def main() -> None:
     """Backburner, a task queue for Python.
 
     An app is named MODULE:ATTRIBUTE, as in shop.tasks:app; the current folder is on the import path.
-    Commands that need no code take --url instead, or the environment's BACKBURNER_URL.
+    Commands that need no code take --url instead, or the environment's BACKBURNER_URL (and for RabbitMQ
+    --results, or BACKBURNER_RESULTS).
     """
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal without UTF-8 gets question marks, no traceback
         sys.stdout.reconfigure(errors="replace")

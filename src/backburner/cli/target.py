@@ -21,6 +21,11 @@ Command = Callable[..., Any]
 _url = click.option(
     "--url", help="The broker, as in sqlite:///jobs.db or redis://localhost.  [default: $BACKBURNER_URL]"
 )
+_results = click.option(
+    "--results",
+    metavar="URL",
+    help="With --url amqp://…: the broker beside it that keeps the jobs.  [default: $BACKBURNER_RESULTS]",
+)
 _app = click.option("--app", "app_path", metavar="MODULE:APP", help="The app, instead of --url.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 assume_yes = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -39,8 +44,10 @@ def new_target(command: Command) -> Command:
 
 def _targeting(command: Command, *, must_exist: bool) -> Command:
     @functools.wraps(command)
-    def targeted(*args: Any, url: str | None, app_path: str | None, **options: Any) -> Any:
-        inspector = connect(url, app_path)
+    def targeted(
+        *args: Any, url: str | None, results: str | None, app_path: str | None, **options: Any
+    ) -> Any:
+        inspector = connect(url, app_path, results)
         broker = inspector.broker
         try:
             # A look at a misspelt path must not make an empty database there, and call it fine.
@@ -53,20 +60,22 @@ def _targeting(command: Command, *, must_exist: bool) -> Command:
         finally:
             broker.close()
 
-    return _app(_url(targeted))
+    return _app(_url(_results(targeted)))
 
 
-def connect(url: str | None, app_path: str | None) -> Inspector:
+def connect(url: str | None, app_path: str | None, results: str | None = None) -> Inspector:
     """The inspector of an app or of a broker. Raises `ConfigError`."""
     if app_path is None:
         if not (url or os.environ.get("BACKBURNER_URL")):
             raise ConfigError(
                 "no broker: give --url sqlite:///jobs.db or --app MODULE:APP, or set BACKBURNER_URL"
             )
-        settings = Settings.build(url, {})
-        return Inspector(brokers.connect(settings.url), settings)
+        settings = Settings.build(url, {"results": results})
+        return Inspector(brokers.connect(settings.url, settings.results), settings)
     if url is not None:
         raise ConfigError("give --url or --app, not both")
+    if results is not None:
+        raise ConfigError("give --results with --url: the app at --app says itself where its results are")
     from backburner.loading import load_app
 
     return load_app(app_path).inspector

@@ -239,7 +239,7 @@ class Supervisor:
 
     def _open(self, settings: Settings) -> None:
         self.settings = settings
-        self.broker = brokers.connect(settings.url)
+        self.broker = brokers.connect(settings.url, settings.results)
         self.maintenance = Maintenance(
             self.broker,
             settings,
