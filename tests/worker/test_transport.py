@@ -1,0 +1,219 @@
+"""A worker on a broker that only moves jobs: no leases, no lookups, no counts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backburner import Backburner, Job, Retry, current_job, events
+from backburner.brokers.base import Beat
+from backburner.brokers.sqlite.broker import SqliteBroker
+from backburner.errors import NotSupported
+from backburner.testing import adrain
+from tests.transport import Transport
+from tests.worker.helpers import LONG, Seen, within
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Backburner]:
+    app = Backburner(f"transport:///{tmp_path}/jobs.db", retry=Retry(first=0, jitter=0))
+    yield app
+    app.close()
+
+
+async def test_jobs_run_are_retried_and_follow_each_other(app: Backburner) -> None:
+    ran = list[str]()
+
+    @app.task
+    async def second() -> None:
+        ran.append("second")
+
+    @app.task
+    def first() -> None:
+        ran.append(f"first {current_job().attempt}")
+        if current_job().attempt == 1:
+            raise OSError
+        current_job().then(second)
+
+    await first.aenqueue()
+    assert await adrain(app) == 3
+    assert ran == ["first 1", "first 2", "second"]
+
+
+async def test_a_worker_of_another_program_ends_when_it_finds_nothing_more(app: Backburner) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def wait() -> None:
+        begun.set()
+        await gate.wait()
+
+    await wait.aenqueue()
+    async with app.worker() as embedded:
+        await within(begun)
+        assert not embedded.worker.idle
+        gate.set()
+        async with asyncio.timeout(LONG):
+            await embedded.drained()
+        assert embedded.worker.finished == 1
+
+
+async def test_a_declared_task_fires(app: Backburner) -> None:
+    fired = asyncio.Event()
+
+    @app.every(0.05)
+    @app.task
+    async def tick() -> None:
+        fired.set()
+
+    async with app.worker():
+        await within(fired)
+
+
+def test_what_needs_more_is_refused_where_it_is_declared(app: Backburner) -> None:
+    @app.task
+    def task() -> None: ...
+
+    with pytest.raises(NotSupported, match="Transport has no lookup: see docs/brokers for one that has"):
+        app.every(60, overlap="skip")(task)
+    with pytest.raises(NotSupported, match="bounded"):
+        app.queue("mail", max_length=5)
+    assert app.declared == {}
+    assert app.bounds == {}
+
+
+CALLS: dict[str, tuple[str, Callable[[Backburner, Job[None]], object]]] = {
+    "a result": ("lookup", lambda app, job: job.result(timeout=0)),
+    "a refresh": ("lookup", lambda app, job: job.refresh()),
+    "a history": ("lookup", lambda app, job: job.history()),
+    "a cancel": ("lookup", lambda app, job: job.cancel()),
+    "a job by its id": ("lookup", lambda app, job: app.job(job.id)),
+    "stats": ("lookup", lambda app, job: app.inspector.stats()),
+    "an explanation": ("lookup", lambda app, job: app.inspector.explain(job.id)),
+    "a list of schedules": ("schedules", lambda app, job: app.inspector.schedules()),
+    "a schedule at run time": (
+        "schedules",
+        lambda app, job: app.schedule(app.named("task"), name="made", every=60.0),
+    ),
+    "an idempotency key": (
+        "unique",
+        lambda app, job: app.named("task").using(idempotency_key="once").enqueue(),
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_needs_more_is_refused_where_it_is_called(app: Backburner, call: str) -> None:
+    missing, ask = CALLS[call]
+    app.task(name="task")(lambda: None)
+    job = app.enqueue("task")
+    with pytest.raises(NotSupported, match=f"Transport has no {missing}"):
+        ask(app, job)
+
+
+async def test_what_a_running_job_cannot_do_it_is_told_at_the_call(app: Backburner) -> None:
+    refused = list[str]()
+
+    @app.task
+    def ask() -> None:
+        calls: list[Callable[[], None]] = [
+            lambda: current_job().report(0.5),
+            lambda: current_job().save({"row": 7}),
+            lambda: current_job().complete_in(object()),
+        ]
+        for call in calls:
+            try:
+                call()
+            except NotSupported as error:
+                refused.append(str(error).split(":")[0])
+
+    await ask.aenqueue()
+    await adrain(app)
+    assert refused == [f"Transport has no {missing}" for missing in ("lookup", "lookup", "transactions")]
+
+
+async def test_a_job_whose_claim_went_to_another_is_stopped(app: Backburner, tmp_path: Path) -> None:
+    """The broker tells on the next exchange; nothing of that job was to be settled in it."""
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            assert current_job().stop_reason == "lost"
+            stopped.set()
+            raise
+
+    @app.task
+    async def another() -> None: ...
+
+    seen = Seen(app)
+    job = await work.aenqueue()
+    async with app.worker() as embedded:
+        await within(begun)
+        server = SqliteBroker(f"sqlite:///{tmp_path}/jobs.db")
+        server.run(server.heartbeat([Beat(worker=embedded.worker.id, lease=0.0)]))
+        server.run(server.set_queue("default", paused=True))
+        [settlement] = server.run(server.rescue(10, 3))
+        server.run(server.heartbeat([Beat(worker=embedded.worker.id, lease=60.0, new=True)]))
+        await another.using(queue="other").aenqueue()
+        await within(stopped)
+        [lost] = await seen.wait(events.LostLease)
+        assert lost.job.id == settlement.job.id == job.id
+        assert not embedded.worker.running
+    assert [each.state for each in server.run(server.get([job.id]))] == ["queued"]
+    server.close()
+
+
+APP = """
+from pathlib import Path
+
+import tests.transport
+from backburner import Backburner, current_job
+
+app = Backburner("transport:///jobs.db")
+
+@app.task
+def count(left: int) -> None:
+    with Path("ran").open("a") as file:
+        file.write(f"{left}\\n")
+    if left:
+        current_job().then(count, left - 1)
+"""
+COMMAND = "import tests.transport; from backburner.cli import main; main()"
+
+
+def test_the_command_ends_when_its_processes_have_long_found_nothing(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    root = Path(__file__).parents[2]
+    for words in (
+        ["enqueue", "shop:app", "shop.count", "5"],
+        ["worker", "shop:app", "--drain", "--processes", "2", "--max-jobs", "3"],
+    ):
+        subprocess.run(
+            [sys.executable, "-c", COMMAND, *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            check=True,
+            timeout=50,
+        )
+    assert (tmp_path / "ran").read_text().split() == ["5", "4", "3", "2", "1", "0"]
+
+
+def test_an_operators_command_says_what_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COMMAND, "stats", "--url", f"transport:///{tmp_path}/jobs.db"]
+    broker = Transport(f"transport:///{tmp_path}/jobs.db")
+    broker.migrate()
+    broker.close()
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "error: Transport has no lookup: see docs/brokers for one that has\n"
