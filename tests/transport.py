@@ -25,7 +25,7 @@ REFUSED = {
 
 
 class Transport(SqliteBroker):
-    """`transport:///jobs.db`, in a process that has imported this module."""
+    """`transport:///jobs.db`, where its scheme is registered."""
 
     capabilities = frozenset()
 
@@ -95,4 +95,10 @@ def refusing(capability: Capability) -> Callable[..., Any]:
 for missing, names in REFUSED.items():
     for name in names:
         setattr(Transport, name, refusing(missing))
-SCHEMES["transport"] = Source(__name__, "Transport", "Transport")
+
+SOURCE = Source(__name__, "Transport", "Transport")
+
+
+def register() -> None:
+    """For a program of its own."""
+    SCHEMES["transport"] = SOURCE

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from backburner import Backburner, Job, Retry, current_job, events
+from backburner import Backburner, Job, Retry, brokers, current_job, events
 from backburner.brokers.base import Beat
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.errors import NotSupported
 from backburner.testing import adrain
-from tests.transport import Transport
+from tests.transport import SOURCE, Transport
 from tests.worker.helpers import LONG, Seen, within
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Backburner]:
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backburner]:
+    monkeypatch.setitem(brokers.SCHEMES, "transport", SOURCE)
     app = Backburner(f"transport:///{tmp_path}/jobs.db", retry=Retry(first=0, jitter=0))
     yield app
     app.close()
@@ -176,8 +177,10 @@ async def test_a_job_whose_claim_went_to_another_is_stopped(app: Backburner, tmp
 APP = """
 from pathlib import Path
 
-import tests.transport
 from backburner import Backburner, current_job
+from tests.transport import register
+
+register()
 
 app = Backburner("transport:///jobs.db")
 
@@ -188,7 +191,7 @@ def count(left: int) -> None:
     if left:
         current_job().then(count, left - 1)
 """
-COMMAND = "import tests.transport; from backburner.cli import main; main()"
+COMMAND = "from tests.transport import register; register(); from backburner.cli import main; main()"
 
 
 def test_the_command_ends_when_its_processes_have_long_found_nothing(tmp_path: Path) -> None:
