@@ -123,16 +123,22 @@ class RabbitServer(Server):
 
     def evaluate(self, expressions: str) -> str:
         """Let the node evaluate Erlang, as `node()`, and return the last value as Erlang writes it."""
-        call = str(find("erl_call"))
-        done = subprocess.run(
-            [*self._environment(), call, "-address", f"127.0.0.1:{self.distribution}", "-r", "-e"],
+        call = [str(find("erl_call")), "-address", f"127.0.0.1:{self.distribution}", "-r", "-e"]
+        done = self._ask(call, expressions)
+        while self.running and "failed to connect" in done.stderr:
+            # It takes a name that another call, which is about to end, may still have.
+            done = self._ask(call, expressions)
+        assert done.stdout.startswith("{ok, "), f"{done.stdout}{done.stderr}"
+        return done.stdout.removeprefix("{ok, ").removesuffix("}")
+
+    def _ask(self, call: list[str], expressions: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self._environment(), *call],
             input=f"{expressions}.\n",
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.stdout.startswith("{ok, "), f"{done.stdout}{done.stderr}"
-        return done.stdout.removeprefix("{ok, ").removesuffix("}")
 
     def vhost(self, name: str) -> str:
         """The URL of a virtual host of this name, which is made if there is none: a test's own name space."""

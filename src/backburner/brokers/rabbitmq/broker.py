@@ -23,7 +23,7 @@ from backburner.brokers.base import (
 from backburner.brokers.rabbitmq import address, message
 from backburner.brokers.rabbitmq.driver import Driver
 from backburner.brokers.rabbitmq.inspector import RabbitInspector
-from backburner.brokers.rabbitmq.steps import Applied, Publish, Trade
+from backburner.brokers.rabbitmq.steps import Applied, Held, Publish, Trade
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement
@@ -78,6 +78,11 @@ class RabbitBroker(RabbitInspector):
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
         exchange: Exchange = yield Trade(settlements, claim)
         return exchange
+
+    def held(self, worker: str) -> Operation[list[JobRecord]]:
+        """Those that this process holds for it."""
+        found: list[JobRecord] = yield Held(worker)
+        return found
 
     def recover(
         self, worker: str, settlements: Sequence[Settlement], known: Collection[str]

@@ -66,6 +66,10 @@ class Claims:
             raise
         return Exchange(jobs, lost)
 
+    def held(self, worker: str) -> list[JobRecord]:
+        jobs = [delivery.received.job for delivery in self._held.values() if self._consumer.holds(delivery)]
+        return [job for job in jobs if job.worker == worker]
+
     def applied(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Those of an exchange that failed which had been done."""
         done, self._applied = self._applied, set()

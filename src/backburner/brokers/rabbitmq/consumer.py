@@ -34,13 +34,13 @@ from backburner.brokers.rabbitmq.acks import Acks
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.declared import Declared
 from backburner.brokers.rabbitmq.errors import Lost
+from backburner.brokers.rabbitmq.keeper import Keeper
 from backburner.brokers.rabbitmq.link import Channel, Link, connect
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schema import BANDS, FRONT, Part, Schema
 from backburner.brokers.rabbitmq.shelf import Delivery, Shelf
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
-from backburner.brokers.shield import shielded
 from backburner.errors import BackburnerError, BrokerError
 from backburner.job import JobRecord
 
@@ -99,9 +99,8 @@ class Consumer:
         self._publisher = publisher
         self.waiters: set[WorkWaiter] = set()
         self._link: Link | None = None
-        self._channel: Channel | None = None
+        self._keeper = Keeper(self._connect)
         self._declared: Declared | None = None
-        self._opening: asyncio.Task[Channel] | None = None
         self._acks = Acks()
         self._subscriptions: dict[str, Subscription] = {}
         self._changing = asyncio.Lock()
@@ -117,7 +116,7 @@ class Consumer:
         return await patiently(self._address, lambda: self._take(queues, limit, exclude))
 
     async def _take(self, queues: Sequence[str], limit: int, exclude: Collection[str]) -> list[Delivery]:
-        channel = await self._open()
+        channel = await self._keeper.channel()
         for queue in queues:
             subscription = self._subscription(queue)
             subscription.wanted_at = time.monotonic()
@@ -145,7 +144,7 @@ class Consumer:
         """Acknowledge what was taken, where its channel still lives."""
         tags = []
         for delivery in deliveries:
-            if delivery.channel is self._channel:
+            if self.holds(delivery):
                 tags.append(delivery.tag)
                 subscription = self._subscription(delivery.queue)
                 subscription.held -= 1
@@ -153,12 +152,12 @@ class Consumer:
         self._acknowledge(tags)
 
     def holds(self, delivery: Delivery) -> bool:
-        return delivery.channel is self._channel and self._channel is not None and self._channel.is_open
+        return delivery.channel is self._keeper.open
 
     def _acknowledge(self, tags: Sequence[int]) -> None:
-        if self._channel is not None and self._channel.is_open:
+        if (channel := self._keeper.open) is not None:
             for tag, multiple in self._acks.settle(tags):
-                self._channel.raw.basic_ack(tag, multiple)
+                channel.raw.basic_ack(tag, multiple)
 
     # Subscriptions -----------------------------------------------------------------------------------
 
@@ -175,14 +174,14 @@ class Consumer:
                 await patiently(self._address, partial(self._begin, queue))
 
     async def _begin(self, queue: str) -> None:
-        await self._open()
+        await self._keeper.channel()
         if not self._subscription(queue).window:
             await self._subscribe(queue, 1)
 
     async def _subscribe(self, queue: str, window: int) -> None:
         """Replace the consumers of a queue by some with another window. Raises `Lost`."""
         async with self._changing:
-            channel, declared = await self._open(), self._declared
+            channel, declared = await self._keeper.channel(), self._declared
             assert declared is not None
             subscription = self._subscription(queue)
             first = not subscription.tags
@@ -248,7 +247,7 @@ class Consumer:
             except BackburnerError:
                 logger.exception("a message could not be replaced; it comes again with the next connection")
                 return
-            if channel is self._channel:
+            if channel is self._keeper.open:
                 self._acknowledge([tag])
 
         self._spawn(replaced())
@@ -271,9 +270,9 @@ class Consumer:
     async def _unsubscribe(self, queue: str) -> None:
         """Let nothing more be delivered from it."""
         async with self._changing:
-            if self._channel is not None and self._channel.is_open:
+            if (channel := self._keeper.open) is not None:
                 with suppress(Lost):
-                    await self._cancel(self._channel, self._subscription(queue))
+                    await self._cancel(channel, self._subscription(queue))
 
     async def _give_back(self, subscription: Subscription, until: float) -> None:
         """Put what was delivered before then back to its place in line, for others."""
@@ -284,7 +283,7 @@ class Consumer:
             logger.warning("%s: what is not claimed stays here for now", error)
             subscription.shelf.put_back(old)
         else:
-            self._acknowledge([each.tag for each in old if each.channel is self._channel])
+            self._acknowledge([each.tag for each in old if self.holds(each)])
 
     def _returned(self, received: message.Received, job: JobRecord) -> message.Message:
         return message.returned(self._schema, job, history=received.history, store=received.store)
@@ -303,28 +302,20 @@ class Consumer:
 
     # The connection ----------------------------------------------------------------------------------
 
-    async def _open(self) -> Channel:
-        if self._channel is not None and self._channel.is_open:
-            return self._channel
-        if self._opening is None or self._opening.done():
-            self._opening = asyncio.ensure_future(self._connect())
-        return await shielded(self._opening)
-
     async def _connect(self) -> Channel:
         if self._link is None or not self._link.is_open:
-            self._link = await connect(self._address, "backburner worker", lambda _: None)
+            self._link = await connect(self._address, "backburner worker")
         self._declared = Declared(self._link, self._schema)
         await self._hear_control(self._link, self._declared)
         channel = await self._link.channel()
         self._acks = Acks()
         channel.lost.add_done_callback(lambda _: self._lost())
         channel.raw.add_on_cancel_callback(lambda frame: self._cancelled(frame.method.consumer_tag))
-        self._channel = channel
         return channel
 
     async def channel(self, parts: Sequence[Part]) -> Channel:
         """Another channel on this connection, where these are declared. Raises `Lost`."""
-        await self._open()
+        await self._keeper.channel()
         assert self._link is not None
         assert self._declared is not None
         await self._declared.ensure(parts)
@@ -375,6 +366,7 @@ class Consumer:
 
     async def close(self) -> None:
         """Give back what is on the shelves, and say goodbye."""
+        await self._keeper.call_off()
         try:
             async with asyncio.timeout(GOODBYE):
                 for queue, subscription in [*self._subscriptions.items()]:

@@ -54,9 +54,6 @@ class RabbitInspector(Broker):
 
     # What needs a results store ----------------------------------------------------------------------
 
-    def held(self, worker: str) -> Operation[list[JobRecord]]:
-        raise self.unsupported(Capability.LOOKUP)
-
     def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
         raise self.unsupported(Capability.LOOKUP)
 

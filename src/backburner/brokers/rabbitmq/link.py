@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pika
@@ -107,14 +106,13 @@ class Channel:
 class Link:
     """A connection. `blocked` says why the server takes no messages just now, if so."""
 
-    def __init__(self, raw: Any, on_lost: Callable[[BaseException], None]) -> None:
+    def __init__(self, raw: Any) -> None:
         self.raw = raw
         self.blocked: str | None = None
         self.free = asyncio.Event()
         """Set while it is not blocked."""
         self.free.set()
         self._channels: list[Channel] = []
-        self._on_lost = on_lost
         raw.add_on_close_callback(lambda _, reason: self._closed(reason))
         raw.add_on_connection_blocked_callback(lambda _, frame: self._set_blocked(frame.method.reason))
         raw.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(None))
@@ -160,7 +158,6 @@ class Link:
         self._set_blocked(None)
         for channel in self._channels:
             channel.end(reason)
-        self._on_lost(reason)
 
     def _set_blocked(self, reason: str | None) -> None:
         self.blocked = reason
@@ -170,7 +167,7 @@ class Link:
             self.free.clear()
 
 
-async def connect(address: Address, name: str, on_lost: Callable[[BaseException], None]) -> Link:
+async def connect(address: Address, name: str) -> Link:
     """A connection to one of the hosts. Raises pika's errors; `errors.py` translates them."""
     context = address.tls_context()
     given: dict[str, Any] = {} if address.heartbeat is None else {"heartbeat": max(1, int(address.heartbeat))}
@@ -193,14 +190,15 @@ async def connect(address: Address, name: str, on_lost: Callable[[BaseException]
         parameters, lambda found: _give(done, found), custom_ioloop=asyncio.get_running_loop()
     )
     try:
-        found = await done
+        found = await asyncio.shield(done)
     except asyncio.CancelledError:
-        if not done.done() or done.cancelled():
-            workflow.abort()
+        workflow.abort()
+        if isinstance(found := await done, Connection):
+            found.cut()
         raise
     if isinstance(found, BaseException):
         raise found
-    return Link(found, on_lost)
+    return Link(found)
 
 
 def properties(**given: Any) -> Any:

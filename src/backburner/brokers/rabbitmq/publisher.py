@@ -21,11 +21,11 @@ from typing import Any
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.declared import Declared
 from backburner.brokers.rabbitmq.errors import Lost, Refused
+from backburner.brokers.rabbitmq.keeper import Keeper
 from backburner.brokers.rabbitmq.link import Channel, Link, connect, properties
 from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.schema import Part, Schema
-from backburner.brokers.shield import shielded
 
 
 class Batch:
@@ -63,8 +63,7 @@ class Publisher:
         self._address = address
         self._schema = schema
         self._link: Link | None = None
-        self._channel: Channel | None = None
-        self._opening: asyncio.Task[Channel] | None = None
+        self._keeper = Keeper(self._connect)
         self._declared: Declared | None = None
         self._tag = 0
         self._unconfirmed: OrderedDict[int, tuple[Batch, int]] = OrderedDict()
@@ -83,11 +82,15 @@ class Publisher:
             "be taken when it is over"
         )
 
+    async def connect(self) -> None:
+        """See whether the server answers. Raises `BrokerError`."""
+        await patiently(self._address, self._keeper.channel)
+
     async def waiting(self, part: Part) -> int:
         """How many messages wait in that queue. Raises `BrokerError`."""
 
         async def count() -> int:
-            await self._open()
+            await self._keeper.channel()
             assert self._declared is not None
             return await self._declared.waiting(part)
 
@@ -97,7 +100,7 @@ class Publisher:
         """Delete all that waits in that queue. Raises `BrokerError`."""
 
         async def empty() -> None:
-            await self._open()
+            await self._keeper.channel()
             assert self._declared is not None
             await self._declared.ensure([part])
             await self._declared.call("queue_purge", queue=self._schema.name(part))
@@ -105,6 +108,7 @@ class Publisher:
         await patiently(self._address, empty)
 
     async def close(self) -> None:
+        await self._keeper.call_off()
         if self._link is not None:
             await self._link.close()
 
@@ -112,7 +116,7 @@ class Publisher:
 
     async def _attempt(self, batch: Batch) -> None:
         while batch.left:
-            channel = await self._open()
+            channel = await self._keeper.channel()
             assert self._link is not None
             assert self._declared is not None
             await self._link.free.wait()
@@ -152,23 +156,15 @@ class Publisher:
 
     # The connection ----------------------------------------------------------------------------------
 
-    async def _open(self) -> Channel:
-        if self._channel is not None and self._channel.is_open:
-            return self._channel
-        if self._opening is None or self._opening.done():
-            self._opening = asyncio.ensure_future(self._connect())
-        return await shielded(self._opening)
-
     async def _connect(self) -> Channel:
         if self._link is None or not self._link.is_open:
-            self._link = await connect(self._address, "backburner publisher", lambda _: None)
+            self._link = await connect(self._address, "backburner publisher")
         self._declared = Declared(self._link, self._schema)
         channel = await self._link.channel()
         self._tag = 0
         channel.raw.add_on_return_callback(lambda *given: self._returned.add(given[2].message_id))
         channel.lost.add_done_callback(self._lost)
         await channel.call("confirm_delivery", ack_nack_callback=self._heard)
-        self._channel = channel
         return channel
 
     def _lost(self, reason: asyncio.Future[BaseException]) -> None:

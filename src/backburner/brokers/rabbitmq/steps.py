@@ -42,6 +42,16 @@ class Applied(NamedTuple):
         return driver.claims.applied(self.settlements)
 
 
+class Held(NamedTuple):
+    """The jobs that a worker of this process holds."""
+
+    worker: str
+
+    async def perform(self, driver: Driver) -> list[JobRecord]:
+        await driver.publisher.connect()
+        return driver.claims.held(self.worker)
+
+
 class SetPaused(NamedTuple):
     """Let nothing more be claimed from a queue, or let it go on."""
 
