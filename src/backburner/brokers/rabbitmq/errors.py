@@ -20,22 +20,18 @@ _CODES: Final = {
     530: "has no such virtual host, or this user may not use it: correct the end of the URL, or make it "
     "with `rabbitmqctl add_vhost`",
 }
-_CLASSES: Final = (
-    (
-        exceptions.ProbableAuthenticationError | exceptions.AuthenticationError,
-        "refuses the user or the password: correct them in the URL",
-    ),
-    (exceptions.ProbableAccessDeniedError, _CODES[530]),
-    (
-        exceptions.IncompatibleProtocolError,
-        "does not speak AMQP 0-9-1 there: check host and port, and take amqps:// for TLS",
-    ),
+_TLS: Final = (
     (
         ssl.SSLCertVerificationError,
         "shows a certificate that is not trusted: name the authority, as in ?cacertfile=FILE",
     ),
     (ssl.SSLError, "makes no TLS connection: check that TLS is spoken there"),
 )
+_REFUSALS: Final = {
+    "(403)": "refuses the user or the password: correct them in the URL",
+    "(530)": _CODES[530],
+}
+"""In what pika wraps while a connection opens. It wraps the end of a node in the same way."""
 _TIMED_OUT: Final = "delivery acknowledgement on channel"
 
 
@@ -58,17 +54,25 @@ def translation(error: BaseException, url: str) -> BackburnerError:
         return error
     error = root(error)
     text = str(error) or type(error).__name__
-    for kinds, advice in _CLASSES:
-        if isinstance(error, kinds):
-            return BrokerError(f"{url} {advice} ({text})")
+    if advice := _refusal(error, text):
+        return BrokerError(f"{url} {advice} ({text})")
     if isinstance(error, Refused):
         return BrokerUnavailable(f"{url} refused a message: is the node of its queue away?")
-    if isinstance(error, exceptions.ConnectionClosed | exceptions.ChannelClosed):
-        if _TIMED_OUT in error.reply_text:
-            text = f"a job ran longer than its consumer_timeout: raise that in rabbitmq.conf; {text}"
-        elif advice := _CODES.get(error.reply_code, ""):
-            return BrokerError(f"{url} {advice} ({error.reply_text})")
+    if _TIMED_OUT in text:
+        text = f"a job ran longer than its consumer_timeout: raise that in rabbitmq.conf; {text}"
     return BrokerUnavailable(f"{url} cannot be reached or does not answer: is it running? ({text})")
+
+
+def _refusal(error: BaseException, text: str) -> str:
+    """What to do about an error that comes again; nothing for one that passes."""
+    for kind, advice in _TLS:
+        if isinstance(error, kind):
+            return advice
+    if isinstance(error, exceptions.ProbableAuthenticationError | exceptions.ProbableAccessDeniedError):
+        return next((advice for code, advice in _REFUSALS.items() if code in text), "")
+    if isinstance(error, exceptions.ConnectionClosed | exceptions.ChannelClosed) and _TIMED_OUT not in text:
+        return _CODES.get(error.reply_code, "")
+    return ""
 
 
 def root(error: BaseException) -> BaseException:
