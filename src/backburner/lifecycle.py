@@ -182,13 +182,18 @@ def crashed(job: JobRecord, now: float, *, poison_after: int) -> Settlement:
     """Its worker died. The attempt does not count, the crash does: `poison_after` of them end it."""
     crashes = job.crashes + 1
     if crashes >= poison_after:
-        reason = f"poison pill: its worker died {crashes} times while it ran"
-        settlement = _ended(job, "poison", State.DEAD, now, error=ErrorInfo(None, reason), reason=reason)
+        settlement = poisoned(job, crashes, now)
     else:
         settlement = _ended(job, "crash", State.QUEUED, now, error=ErrorInfo(None, "its worker died"))
         settlement.attempt = job.attempt - 1
     settlement.crashes = crashes
     return settlement
+
+
+def poisoned(job: JobRecord, crashes: int, now: float) -> Settlement:
+    """It has killed its workers too often."""
+    reason = f"poison pill: its worker died {crashes} times while it ran"
+    return _ended(job, "poison", State.DEAD, now, error=ErrorInfo(None, reason), reason=reason)
 
 
 def applied(settlement: Settlement, stored: JobRecord) -> bool:

@@ -324,6 +324,9 @@ class Worker:
             elif job.expires_at is not None and job.expires_at <= now:
                 reason = f"expired: it had not started after {now - job.created_at:.0f} s"
                 self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
+            elif job.crashes >= self.app.settings.poison_after:
+                # Where the server hands jobs on by itself nobody has judged it yet.
+                self._refuse(lifecycle.poisoned(job, job.crashes, now))
             elif task is None:
                 self.app.events.emit(UnknownTask(job=job))
                 reason = f"no worker that claimed it has the code of task {job.task}"
