@@ -214,7 +214,8 @@ class Backburner:
         """Counts, lookups and operator actions."""
         from backburner.inspector import Inspector
 
-        return Inspector(self.broker, self.settings)
+        queues = {task.placement.queue for task in self.tasks.values()} | {"default"}
+        return Inspector(self.broker, self.settings, sorted(queues))
 
     def worker(self, **options: Any) -> AbstractAsyncContextManager[EmbeddedWorker]:
         """Run jobs inside this process's event loop, as in `async with app.worker():`.

@@ -47,9 +47,11 @@ EVERYTHING = Filter()
 class Inspector:
     """What is in one broker, and what an operator may do to it."""
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, queues: Collection[str] = ("default",)) -> None:
         self.broker = broker
         self.settings = settings
+        self.known_queues = tuple(queues)
+        """Those of the app, for a broker that cannot list its own."""
 
     # Jobs --------------------------------------------------------------------------------------------
 
@@ -131,9 +133,12 @@ class Inspector:
         """Depth, latency, throughput and failures by queue and by task, over the last minutes."""
         return self.broker.run(self._stats(minutes))
 
-    def checkup(self) -> list[Check]:
-        """Whether all is well with the broker, the workers, the queues and the schedules."""
-        checks = self.broker.checkup()
+    def checkup(self, queues: Collection[str] = ()) -> list[Check]:
+        """Whether all is well with the broker, the workers, the queues and the schedules.
+
+        `queues` matters for a broker that cannot list its own; by default those of the app.
+        """
+        checks = self.broker.checkup(queues or self.known_queues)
         if Capability.LOOKUP not in self.broker.capabilities or not self.broker.exists():
             return checks  # there is nothing to count
         try:

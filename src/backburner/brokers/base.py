@@ -303,8 +303,11 @@ class Broker(ABC):
         """Bring what is stored up to this version; the names of the migrations applied."""
         return []
 
-    def checkup(self) -> list[Check]:
-        """What `backburner doctor` says of the broker itself. Raises nothing: trouble is what it is for."""
+    def checkup(self, queues: Collection[str] = ()) -> list[Check]:
+        """What `backburner doctor` says of the broker itself. Raises nothing: trouble is what it is for.
+
+        `queues` are those that the caller knows of, for a broker that cannot list its own.
+        """
         return []
 
     def require(self, *capabilities: Capability) -> None:

@@ -14,14 +14,21 @@ from backburner.inspector import Inspector
 
 
 @click.command()
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    help="A queue to look at, where the broker cannot list its own (RabbitMQ); may be given again.  "
+    "[default: those of --app]",
+)
 @as_json
 @new_target
-def doctor(inspector: Inspector, as_json: bool) -> None:
+def doctor(inspector: Inspector, queues: tuple[str, ...], as_json: bool) -> None:
     """Look at the broker, the workers, the queues and the schedules; exit code 1 when something fails.
 
     --json: a list of objects with level (ok, warn or fail), text and next_step.
     """
-    checks = inspector.checkup()
+    checks = inspector.checkup(queues)
     if as_json:
         output.print_json(checks)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,7 +46,7 @@ class PostgresInspector(Broker):
         except BrokerError:
             return True  # something is wrong there: whoever opens it says what
 
-    def checkup(self) -> list[Check]:
+    def checkup(self, queues: Collection[str] = ()) -> list[Check]:
         from backburner.brokers.postgres.doctor import checkup
 
         return checkup(self._database.address)

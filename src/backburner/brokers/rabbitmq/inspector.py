@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from backburner.brokers.base import (
     Beat,
@@ -20,9 +21,12 @@ from backburner.brokers.base import (
     TaskInfo,
     WorkerInfo,
 )
-from backburner.brokers.rabbitmq.steps import Advance, Announce, Firing, SetPaused
+from backburner.brokers.rabbitmq.steps import Advance, Announce, Examine, Firing, SetPaused
 from backburner.job import JobRecord
 from backburner.lifecycle import Attempt, entered
+
+if TYPE_CHECKING:
+    from backburner.doctor import Check
 
 
 class RabbitInspector(Broker):
@@ -32,6 +36,13 @@ class RabbitInspector(Broker):
         if capability is Capability.TRANSACTIONS:
             return super().advice(capability)
         return 'add a results store, as in Backburner("amqp://…", results="redis://localhost")'
+
+    def checkup(self, queues: Collection[str] = ()) -> list[Check]:
+        return self.run(self._checkup(queues))
+
+    def _checkup(self, queues: Collection[str]) -> Operation[list[Check]]:
+        found: list[Check] = yield Examine(queues)
+        return found
 
     # What the server does by itself ------------------------------------------------------------------
 

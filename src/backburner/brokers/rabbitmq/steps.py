@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from backburner.brokers.base import Claim, Exchange, StoredSchedule
@@ -12,6 +12,7 @@ from backburner.lifecycle import Settlement
 
 if TYPE_CHECKING:
     from backburner.brokers.rabbitmq.driver import Driver
+    from backburner.doctor import Check
 
 
 class Publish(NamedTuple):
@@ -60,6 +61,17 @@ class SetPaused(NamedTuple):
 
     async def perform(self, driver: Driver) -> None:
         await driver.set_paused(self.queue, self.paused)
+
+
+class Examine(NamedTuple):
+    """Look at the server, and at these queues on it."""
+
+    queues: Collection[str]
+
+    async def perform(self, driver: Driver) -> list[Check]:
+        from backburner.brokers.rabbitmq.doctor import examine
+
+        return await examine(driver.address, driver.schema, self.queues)
 
 
 class Firing(NamedTuple):

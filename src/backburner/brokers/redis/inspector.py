@@ -47,7 +47,7 @@ class RedisInspector(Broker):
     _driver: Driver
     _wakes: Wakes
 
-    def checkup(self) -> list[Check]:
+    def checkup(self, queues: Collection[str] = ()) -> list[Check]:
         from backburner.brokers.redis.doctor import checkup
 
         return checkup(self._driver)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class SqliteInspector(Broker):
         except OSError:
             return True  # something else is wrong with the path: whoever opens it says what
 
-    def checkup(self) -> list[Check]:
+    def checkup(self, queues: Collection[str] = ()) -> list[Check]:
         from backburner.brokers.sqlite.doctor import checkup
 
         return checkup(self.path)
