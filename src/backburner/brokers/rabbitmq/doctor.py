@@ -127,7 +127,7 @@ def _server(link: Link) -> Iterator[Check]:
     if found < HEEDS_TIMEOUT:
         yield Check(
             Level.WARN,
-            "a job that runs longer than the consumer_timeout (30 min unless set) is taken away and run twice",
+            "a job that runs longer than consumer_timeout (30 min unless set) is taken away and runs twice",
             "if there are longer ones, write `consumer_timeout = 604800000` (a week, in ms) into "
             "rabbitmq.conf; from RabbitMQ 3.12 on the queues say so by themselves",
         )
@@ -228,7 +228,8 @@ async def _takes_messages(link: Link) -> Check | None:
         return taken
 
     hearing, alarm = asyncio.ensure_future(heard()), asyncio.ensure_future(blocked.wait())
-    await asyncio.wait([hearing, alarm, channel.lost], timeout=ANSWER, return_when=asyncio.FIRST_COMPLETED)
+    waits: list[asyncio.Future[Any]] = [hearing, alarm, channel.lost]
+    await asyncio.wait(waits, timeout=ANSWER, return_when=asyncio.FIRST_COMPLETED)
     alarm.cancel()
     if not hearing.done():
         hearing.cancel()

@@ -20,6 +20,7 @@ from backburner.brokers.rabbitmq.errors import Lost
 
 # What pika reports with a traceback (a node that restarts, say) is told once: as an error or event of ours.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+
 HANDSHAKE = 5.0
 """Seconds that a connection may take to open, at most."""
 GOODBYE = 1.0
@@ -46,7 +47,8 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
         super()._adapter_disconnect_stream()
 
     def cut(self) -> None:
-        """End it without a word."""
+        """End it without a word: its server stands still, or has an alarm, and reads no goodbye."""
+        self._written.clear()
         self._adapter_disconnect_stream()
 
     def _flush(self) -> None:
@@ -152,7 +154,7 @@ class Link:
             await asyncio.wait([ended], timeout=GOODBYE)
         if not ended.done():
             self.raw.cut()
-            await ended
+            await asyncio.wait([ended], timeout=GOODBYE)
 
     def _closed(self, reason: BaseException) -> None:
         self._set_blocked(None)

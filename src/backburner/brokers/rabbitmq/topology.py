@@ -23,6 +23,7 @@ from backburner.words import plural
 ANSWER = 5.0
 """Seconds for an answer. A queue that has lost the majority of its nodes gives none."""
 ABSENT, DIFFERENT = 404, 406
+KIND = "x-queue-type"
 _DIFFERENCE = re.compile(
     r"inequivalent arg '(?P<argument>.+?)' for (?P<kind>queue|exchange) '(?P<name>.+)' in vhost '.*': "
     r"received (?P<wanted>.+) but current is (?P<had>.+)"
@@ -59,6 +60,7 @@ class Look:
         self._link = link
         self._schema = schema
         self._channel: Channel | None = None
+        self._other_kind = "classic" if schema.kind == "quorum" else "quorum"
         self.queues: dict[str, Found] = {}
         """By the AMQP queue's name; those that exist."""
         self.differences: dict[Difference, list[str]] = defaultdict(list)
@@ -67,13 +69,14 @@ class Look:
     async def at(self, parts: Iterable[Part]) -> None:
         """Look at all that belongs to these. Raises `Lost` for the connection."""
         for part in parts:
-            for method, given in self._schema.declarations(part):
-                name = given.get("queue") or given.get("exchange")
-                if name is not None and method.endswith("_declare"):
-                    await self._compare(name, Declaration(method, given))
+            others = Schema(self._schema.prefix, self._other_kind).declarations(part)
+            for wanted, other in zip(self._schema.declarations(part), others, strict=True):
+                if wanted.method in ("queue_declare", "exchange_declare"):
+                    await self._compare(wanted, other)
 
-    async def _compare(self, name: str, wanted: Declaration) -> None:
+    async def _compare(self, wanted: Declaration, other: Declaration) -> None:
         kind = wanted.method.removesuffix("_declare")
+        name = wanted.given[kind]
         try:
             there = await self._ask(wanted.method, **{kind: name, "passive": True})
             if kind == "queue":
@@ -85,7 +88,19 @@ class Look:
         except Lost as error:
             if not self._link.is_open:
                 raise
-            self._note(name, root(error))
+            reason = root(error)
+            if getattr(reason, "reply_code", 0) == DIFFERENT and kind == "queue" and await self._is(other):
+                self.differences[Difference(kind, KIND, self._other_kind, self._schema.kind)].append(name)
+            else:
+                self._note(name, reason)
+
+    async def _is(self, other: Declaration) -> bool:
+        """Whether it is made as the other `?queues=` makes it, which differs in several arguments."""
+        try:
+            await self._ask(other.method, **other.given)
+        except Lost:
+            return False
+        return True
 
     def _note(self, name: str, reason: BaseException) -> None:
         code, text = getattr(reason, "reply_code", 0), getattr(reason, "reply_text", str(reason))
@@ -135,16 +150,16 @@ def _differences(look: Look, address: Address) -> Iterator[Check]:
     if not look.differences:
         yield Check(Level.OK, "what is declared there is as this URL wants it")
     for (kind, argument, had, wanted), names in look.differences.items():
-        more = f" and {len(names) - 1} more" if names[1:] else ""
+        which = f"{names[0]} and {len(names) - 1} more have" if names[1:] else f"{names[0]} has"
         yield Check(
             Level.FAIL,
-            f"{kind} {names[0]}{more} was made with {argument} {had}, and this URL wants {wanted}",
+            f"{kind} {which} {argument} {had}, and this URL wants {wanted}",
             _way_out(kind, argument, had, names[0], address),
         )
 
 
 def _way_out(kind: str, argument: str, had: str, name: str, address: Address) -> str:
-    first = f"write ?queues={had} into the URL; or " if argument == "x-queue-type" else ""
+    first = f"write ?queues={had} into the URL; or " if argument == KIND else ""
     if kind == "queue":
         delete = f"rabbitmqctl delete_queue --vhost {address.vhost} {name}"
     else:

@@ -1,0 +1,78 @@
+"""A prefix of its own for each test, on the shared node; and what a test puts there and takes away."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from backburner import lifecycle
+from backburner.brokers.base import Claim
+from backburner.brokers.rabbitmq import address
+from backburner.brokers.rabbitmq.broker import RabbitBroker
+from backburner.brokers.rabbitmq.errors import Lost, root
+from backburner.brokers.rabbitmq.link import connect
+from backburner.job import JobRecord, new_id
+from backburner.lifecycle import ErrorInfo
+from tests.servers.rabbitmq import RabbitServer
+
+_numbers = itertools.count()
+
+
+def own_url(server: RabbitServer, **parameters: str) -> str:
+    """The server's URL with a prefix that nobody else has."""
+    given = {"prefix": f"test_{os.getpid()}_{next(_numbers)}", **parameters}
+    return f"{server.url}?{'&'.join(f'{name}={value}' for name, value in given.items())}"
+
+
+def new_job(**fields: Any) -> JobRecord:
+    return JobRecord(**{"id": new_id(), "task": "t", **fields})
+
+
+def add(broker: RabbitBroker, count: int = 1, **fields: Any) -> list[JobRecord]:
+    return broker.run(broker.enqueue([new_job(**fields) for _ in range(count)], {}))
+
+
+def take(broker: RabbitBroker, count: int = 1, queue: str = "default") -> list[JobRecord]:
+    return broker.run(broker.exchange([], Claim(worker="w", queues=(queue,), limit=count))).jobs
+
+
+def bury(broker: RabbitBroker, jobs: Sequence[JobRecord], message: str = "no address") -> None:
+    """These were claimed; they die."""
+    error = ErrorInfo("shop.NoAddress", message, f"Traceback …\nshop.NoAddress: {message}")
+    dead = [lifecycle.dead(job, error, "not retryable: NoAddress", broker.now()) for job in jobs]
+    assert broker.run(broker.exchange(dead, None)).lost == []
+
+
+def dead_letters(broker: RabbitBroker, count: int = 1, queue: str = "mail", **fields: Any) -> list[JobRecord]:
+    """So many jobs of a queue that died one after the other."""
+    add(broker, count, queue=queue, **fields)
+    dead: list[JobRecord] = []
+    while len(dead) < count:
+        found = take(broker, count - len(dead), queue)
+        bury(broker, found)
+        dead += found
+    return dead
+
+
+def ask(url: str, method: str, **given: Any) -> Any:
+    """One call to the server, by pika's name of it. Raises what the server says against it."""
+
+    async def asked() -> Any:
+        link = await connect(address.read(url), "test", lambda _: None)
+        try:
+            return await (await link.channel()).call(method, **given)
+        except Lost as lost:
+            raise root(lost) from None
+        finally:
+            await link.close()
+
+    return asyncio.run(asked())
+
+
+def waiting(url: str, name: str) -> int:
+    """The messages that wait in an AMQP queue of the prefix."""
+    prefix = address.read(url).prefix
+    return int(ask(url, "queue_declare", queue=f"{prefix}.{name}", passive=True).message_count)
