@@ -1,10 +1,8 @@
-"""A prefix of its own for each test, on the shared node; and what a test puts there and takes away."""
+"""What a test puts into RabbitMQ, takes away, and asks it."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,15 +14,6 @@ from backburner.brokers.rabbitmq.errors import Lost, root
 from backburner.brokers.rabbitmq.link import connect
 from backburner.job import JobRecord, new_id
 from backburner.lifecycle import ErrorInfo
-from tests.servers.rabbitmq import RabbitServer
-
-_numbers = itertools.count()
-
-
-def own_url(server: RabbitServer, **parameters: str) -> str:
-    """The server's URL with a prefix that nobody else has."""
-    given = {"prefix": f"test_{os.getpid()}_{next(_numbers)}", **parameters}
-    return f"{server.url}?{'&'.join(f'{name}={value}' for name, value in given.items())}"
 
 
 def new_job(**fields: Any) -> JobRecord:

@@ -11,7 +11,7 @@ from backburner.brokers.base import Claim
 from backburner.brokers.rabbitmq import address
 from backburner.brokers.rabbitmq.broker import RabbitBroker
 from backburner.doctor import Check, Level
-from tests.brokers.rabbitmq.helpers import add, ask, dead_letters, own_url, take
+from tests.brokers.rabbitmq.helpers import add, ask, dead_letters, take
 from tests.servers.base import free_port
 from tests.servers.rabbitmq import RabbitServer
 
@@ -19,8 +19,8 @@ QUEUES = ("default", "mail")
 
 
 @pytest.fixture
-def url(rabbit_server: RabbitServer) -> str:
-    return own_url(rabbit_server)
+def url(rabbit_url: str) -> str:
+    return f"{rabbit_url}?prefix=shop"
 
 
 @pytest.fixture
@@ -44,8 +44,13 @@ def found(url: str, words: str) -> Check:
     return check
 
 
-def names(server: RabbitServer) -> list[str]:
-    return sorted(server.ctl("list_queues", "name").split() + server.ctl("list_exchanges", "name").split())
+def names(server: RabbitServer, url: str) -> list[str]:
+    vhost = address.read(url).vhost
+    return [
+        line
+        for kind in ("queues", "exchanges")
+        for line in server.ctl(f"list_{kind}", "--vhost", vhost, "name").split()
+    ]
 
 
 def test_a_healthy_server(broker: RabbitBroker, url: str) -> None:
@@ -71,9 +76,9 @@ def test_a_healthy_server(broker: RabbitBroker, url: str) -> None:
 
 
 def test_looking_makes_nothing(rabbit_server: RabbitServer, url: str) -> None:
-    before = names(rabbit_server)
+    before = names(rabbit_server, url)
     assert found(url, "queue 'default' is not there yet").level is Level.OK
-    assert names(rabbit_server) == before
+    assert names(rabbit_server, url) == before
 
 
 def test_a_server_that_is_away() -> None:
@@ -103,23 +108,23 @@ def test_jobs_longer_than_the_consumer_timeout(rabbit_server: RabbitServer, url:
 
 
 @pytest.mark.parametrize(("before", "now"), [("quorum", "classic"), ("classic", "quorum")])
-def test_queues_of_another_kind(rabbit_server: RabbitServer, before: str, now: str) -> None:
-    url = own_url(rabbit_server, queues=before)
-    broker = RabbitBroker(url)
+def test_queues_of_another_kind(rabbit_url: str, before: str, now: str) -> None:
+    broker = RabbitBroker(f"{rabbit_url}?queues={before}")
     add(broker, delay=60.0)
     broker.close()
-    check = found(url.replace(f"queues={before}", f"queues={now}"), " this URL wants ")
-    prefix = address.read(url).prefix
+    check = found(f"{rabbit_url}?queues={now}", " this URL wants ")
     assert check.level is Level.FAIL
     assert check.text == (
-        f"queue {prefix}.delay.0 and 28 more have x-queue-type {before}, and this URL wants {now}"
+        f"queue backburner.delay.0 and 28 more have x-queue-type {before}, and this URL wants {now}"
     )
     assert f"?queues={before}" in (check.next_step or "")
-    assert f"`rabbitmqctl delete_queue --vhost / {prefix}." in (check.next_step or "")
+    assert f"`rabbitmqctl delete_queue --vhost {address.read(rabbit_url).vhost} backburner." in (
+        check.next_step or ""
+    )
 
 
 def test_the_command_that_it_gives_makes_room(rabbit_server: RabbitServer, url: str) -> None:
-    name = f"{address.read(url).prefix}.dead.mail"
+    name = "shop.dead.mail"
     ask(
         url,
         "queue_declare",
@@ -129,13 +134,13 @@ def test_the_command_that_it_gives_makes_room(rabbit_server: RabbitServer, url: 
     )
     check = found(url, "has x-max-length 5, and this URL wants none")
     command = (check.next_step or "").split("`")[1]
-    assert command == f"rabbitmqctl delete_queue --vhost / {name}"
+    assert command == f"rabbitmqctl delete_queue --vhost {address.read(url).vhost} {name}"
     rabbit_server.ctl(*shlex.split(command)[1:])
     assert found(url, "is as this URL wants it").level is Level.OK
 
 
 def test_an_exchange_of_another_kind(url: str) -> None:
-    name = f"{address.read(url).prefix}.control"
+    name = "shop.control"
     ask(url, "exchange_declare", exchange=name, exchange_type="direct")
     check = found(url, " this URL wants ")
     assert check.text.startswith(f"exchange {name} has type direct, and this URL wants fanout")
@@ -148,11 +153,12 @@ def test_a_user_with_too_few_rights(rabbit_server: RabbitServer, url: str) -> No
     own = url.replace("guest:guest", "small:pw")
     try:
         assert "no such virtual host" in found(own, "may not use it").text
-        rabbit_server.ctl("set_permissions", "small", "^other", "^other", "^other")
-        prefix = address.read(url).prefix
+        rabbit_server.ctl(
+            "set_permissions", "--vhost", address.read(url).vhost, "small", "^other", "^other", "^other"
+        )
         check = found(own, "user 'small' may not")
         assert check.level is Level.FAIL
-        assert f"configure {prefix}.*, read {prefix}.*" in check.text
+        assert "configure shop.*, read shop.*" in check.text
         assert "write amq.default" in check.text
         rabbit_server.ctl(*shlex.split(check.next_step or "")[1:])
         assert found(own, "user 'small'").level is Level.OK
@@ -171,14 +177,14 @@ def test_a_user_with_too_few_rights(rabbit_server: RabbitServer, url: str) -> No
 
 
 def test_an_alarm(rabbit_server: RabbitServer, url: str) -> None:
-    rabbit_server.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(0.000001)")
+    rabbit_server.raise_alarm()
     try:
         check = found(url, "takes no messages")
         assert check.level is Level.FAIL
         assert "low on memory" in check.text
         assert found(url, "it answers within").level is Level.OK
     finally:
-        rabbit_server.evaluate("vm_memory_monitor:set_vm_memory_high_watermark({absolute, 2000000000})")
+        rabbit_server.clear_alarm()
 
 
 def test_a_queue_that_nobody_serves_and_one_that_is_paused(broker: RabbitBroker, url: str) -> None:
@@ -195,9 +201,8 @@ def test_heartbeats_that_are_off() -> None:
         assert found(server.url, "no signs of life").level is Level.WARN
 
 
-def test_classic_queues_are_not_replicated(rabbit_server: RabbitServer) -> None:
-    url = own_url(rabbit_server, queues="classic")
-    assert found(url, "classic queues are on one node").level is Level.WARN
+def test_classic_queues_are_not_replicated(rabbit_url: str) -> None:
+    assert found(f"{rabbit_url}?queues=classic", "classic queues are on one node").level is Level.WARN
 
 
 def test_the_way_to_another_host_should_be_encrypted(rabbit_server: RabbitServer, url: str) -> None:

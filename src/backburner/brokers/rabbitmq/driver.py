@@ -17,6 +17,7 @@ from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.background import Background
 from backburner.brokers.rabbitmq.claims import Claims
 from backburner.brokers.rabbitmq.consumer import Consumer
+from backburner.brokers.rabbitmq.dead_letters import DeadLetters
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schedules import Schedules
 from backburner.brokers.rabbitmq.schema import Part, Schema
@@ -41,6 +42,7 @@ class Driver:
         self.publisher = Publisher(self.address, self.schema)
         self.consumer = Consumer(self.address, self.schema, self.publisher)
         self.claims = Claims(self.schema, self.consumer, self.publisher, self.clock)
+        self.dead_letters = DeadLetters(self.address, self.schema, self.consumer, self.publisher, self.clock)
         self.schedules = Schedules(self.address, self.schema, self.consumer, self.publisher)
 
     def run(self, operation: Operation[T]) -> T:

@@ -21,7 +21,7 @@ from backburner.brokers.base import (
     TaskInfo,
     WorkerInfo,
 )
-from backburner.brokers.rabbitmq.steps import Advance, Announce, Examine, Firing, SetPaused
+from backburner.brokers.rabbitmq.steps import Advance, Announce, Examine, Firing, SetPaused, WithDeadLetters
 from backburner.job import JobRecord
 from backburner.lifecycle import Attempt, entered
 
@@ -68,22 +68,7 @@ class RabbitInspector(Broker):
     def note(self, job: JobRecord, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
         raise self.unsupported(Capability.LOOKUP)
 
-    def get(self, ids: Sequence[str]) -> Operation[list[JobRecord]]:
-        raise self.unsupported(Capability.LOOKUP)
-
-    def history(self, job_id: str) -> Operation[list[Attempt]]:
-        raise self.unsupported(Capability.LOOKUP)
-
-    def find(self, which: Filter) -> Operation[list[JobRecord]]:
-        raise self.unsupported(Capability.LOOKUP)
-
     def cancel(self, ids: Sequence[str], reason: str, keep: float) -> Operation[list[str]]:
-        raise self.unsupported(Capability.LOOKUP)
-
-    def revive(self, ids: Sequence[str]) -> Operation[list[str]]:
-        raise self.unsupported(Capability.LOOKUP)
-
-    def delete(self, ids: Sequence[str]) -> Operation[list[str]]:
         raise self.unsupported(Capability.LOOKUP)
 
     def adopt(self, jobs: Sequence[JobRecord], histories: Mapping[str, Sequence[Attempt]]) -> Operation[int]:
@@ -100,6 +85,28 @@ class RabbitInspector(Broker):
 
     def ahead(self, job: JobRecord, limit: int) -> Operation[int]:
         raise self.unsupported(Capability.LOOKUP)
+
+    # Dead letters, of one queue at a time ------------------------------------------------------------
+
+    def find(self, which: Filter) -> Operation[list[JobRecord]]:
+        found: list[JobRecord] = yield WithDeadLetters(lambda letters: letters.find(which))
+        return found
+
+    def get(self, ids: Sequence[str]) -> Operation[list[JobRecord]]:
+        found: list[JobRecord] = yield WithDeadLetters(lambda letters: letters.get(ids))
+        return found
+
+    def history(self, job_id: str) -> Operation[list[Attempt]]:
+        lines: list[Attempt] = yield WithDeadLetters(lambda letters: letters.history(job_id))
+        return lines
+
+    def revive(self, ids: Sequence[str]) -> Operation[list[str]]:
+        done: list[str] = yield WithDeadLetters(lambda letters: letters.revive(ids))
+        return done
+
+    def delete(self, ids: Sequence[str]) -> Operation[list[str]]:
+        done: list[str] = yield WithDeadLetters(lambda letters: letters.delete(ids))
+        return done
 
     # Queues ------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from backburner.brokers.rabbitmq.schema import FRONT, Part, Route, Schema, band_of
 from backburner.errors import BrokerError
 from backburner.job import JobRecord, when
-from backburner.lifecycle import Attempt, Settlement, State
+from backburner.lifecycle import FINAL, Attempt, Settlement, State
 
 MOST = 100_000
 """Bytes of a job's header: all headers of a message have to fit into one frame of 128 KiB."""
@@ -103,6 +103,7 @@ def after(job: JobRecord, settlement: Settlement) -> JobRecord:
         crashes=settlement.crashes,
         run_at=settlement.run_at,
         reason=settlement.reason,
+        finished_at=settlement.now if settlement.state in FINAL else None,
         worker=None,
         started_at=None,
     )

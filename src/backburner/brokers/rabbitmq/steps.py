@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backburner.brokers.base import Claim, Exchange, StoredSchedule
 from backburner.brokers.rabbitmq.message import Message
@@ -11,6 +11,7 @@ from backburner.job import JobRecord
 from backburner.lifecycle import Settlement
 
 if TYPE_CHECKING:
+    from backburner.brokers.rabbitmq.dead_letters import DeadLetters
     from backburner.brokers.rabbitmq.driver import Driver
     from backburner.doctor import Check
 
@@ -72,6 +73,15 @@ class Examine(NamedTuple):
         from backburner.brokers.rabbitmq.doctor import examine
 
         return await examine(driver.address, driver.schema, self.queues)
+
+
+class WithDeadLetters(NamedTuple):
+    """Something that is done with the dead letters of a queue."""
+
+    act: Callable[[DeadLetters], Awaitable[Any]]
+
+    async def perform(self, driver: Driver) -> Any:
+        return await self.act(driver.dead_letters)
 
 
 class Firing(NamedTuple):

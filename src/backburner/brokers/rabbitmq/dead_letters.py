@@ -1,0 +1,309 @@
+"""The dead letters of one queue on RabbitMQ alone: looked at, queued again, deleted.
+
+1. To be looked at they are delivered to a channel of their own, and not acknowledged: they are in hand then,
+   `WINDOW` on a channel, and on `CHANNELS` at most. Those that die meanwhile are delivered, too.
+2. Queued again: published as a new job with its history, confirmed, then acknowledged. A crash in between
+   leaves both the job and its dead letter. Deleted: acknowledged.
+3. While they are in hand nobody else sees them. When nothing was asked for `HOLD` seconds the channels are
+   closed, and RabbitMQ puts what is left back in its places. A quorum queue counts that as a redelivery; the
+   count has no limit and no meaning there, and begins anew with the job.
+4. The queue of an id is remembered from the last list of its queue: AMQP finds no message by its id, and no
+   queue by a pattern.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from backburner.brokers.base import Filter
+from backburner.brokers.rabbitmq import message
+from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.consumer import Consumer
+from backburner.brokers.rabbitmq.errors import Lost, root, translation
+from backburner.brokers.rabbitmq.link import Channel
+from backburner.brokers.rabbitmq.message import Received
+from backburner.brokers.rabbitmq.patience import patiently
+from backburner.brokers.rabbitmq.publisher import Publisher
+from backburner.brokers.rabbitmq.schema import Part, Schema
+from backburner.errors import BrokerError, NotSupported
+from backburner.job import JobRecord
+from backburner.lifecycle import Attempt, State
+
+WINDOW = 65_535
+"""Deliveries on one channel; more AMQP cannot say."""
+CHANNELS = 2
+"""So a few more than the usual `max_dead`, 100,000."""
+HOLD = 60.0
+"""Seconds for which they stay in hand: as long as an operator thinks before he answers a question."""
+SILENCE = 1.0
+"""Seconds without a delivery after which it is looked whether any is left."""
+ABSENT = 404
+UNREADABLE = "unreadable"
+"""Stands where the task would, in the list of what no worker could read."""
+
+
+class Letter(NamedTuple):
+    """A dead letter in hand."""
+
+    channel: Channel
+    tag: int
+    body: bytes
+    headers: dict[str, Any]
+
+    def read(self, name: str, queue: str) -> Received:
+        """What it holds; of one that nobody can read, as much as can be shown."""
+        try:
+            found = message.received(self.body, self.headers, None)
+        except BrokerError as error:
+            reason = str(self.headers.get("reason", error))
+            job = JobRecord(name, UNREADABLE, queue=queue, state=State.DEAD, reason=reason)
+            return Received(job, [], "")
+        return found
+
+
+class Hand:
+    """The dead letters of one queue that are in hand, by id, in the order in which they came."""
+
+    def __init__(self, queue: str, name: str) -> None:
+        self.queue = queue
+        self.name = name
+        """Of the AMQP queue."""
+        self.letters: dict[str, list[Letter]] = defaultdict(list)
+        """Several of one id: it died more than once, since a crash had left a job beside its dead letter."""
+        self.channels: list[Channel] = []
+        self.arrived = 0
+        self.news = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return all(channel.is_open for channel in self.channels)
+
+    async def fill(self, open_channel: Callable[[], Any]) -> None:
+        """Have them delivered. Raises `Lost`; if it is since there is no such queue, there are none."""
+        while len(self.channels) < CHANNELS:
+            channel: Channel = await open_channel()
+            try:
+                left = await self._left(channel)
+            except Lost as error:
+                if getattr(root(error), "reply_code", 0) == ABSENT:
+                    return
+                raise
+            self.channels.append(channel)
+            await channel.call("basic_qos", prefetch_count=WINDOW)
+            await channel.call(
+                "basic_consume", queue=self.name, on_message_callback=partial(self._delivered, channel)
+            )
+            await self._until(channel, self.arrived + min(left, WINDOW))
+            if left < WINDOW:
+                return
+
+    async def catch_up(self) -> None:
+        """Let what is on its way arrive: the server answers in order. Raises `Lost`."""
+        for channel in self.channels:
+            await channel.call("basic_qos", prefetch_count=WINDOW)
+
+    async def _until(self, channel: Channel, arrived: int) -> None:
+        while self.arrived < arrived:
+            self.news.clear()
+            try:
+                async with asyncio.timeout(SILENCE):
+                    await self.news.wait()
+            except TimeoutError:
+                if not await self._left(channel):
+                    return  # somebody else has taken some
+
+    async def _left(self, channel: Channel) -> int:
+        answer = await channel.call("queue_declare", queue=self.name, passive=True)
+        return int(answer.message_count)
+
+    def _delivered(self, channel: Channel, _: Any, method: Any, given: Any, body: bytes) -> None:
+        name = given.message_id or f"{UNREADABLE}-{hashlib.sha256(body).hexdigest()[:16]}"
+        self.letters[name].append(Letter(channel, method.delivery_tag, body, given.headers or {}))
+        self.arrived += 1
+        self.news.set()
+
+    def let_go(self, names: Collection[str]) -> None:
+        """Acknowledge these, where that can still be done."""
+        for name in names:
+            for channel, tag, *_ in self.letters.pop(name, ()):
+                if channel.is_open:
+                    channel.raw.basic_ack(tag)
+
+    def close(self) -> None:
+        for channel in self.channels:
+            if channel.is_open:
+                channel.raw.close()
+
+
+class DeadLetters:
+    """Those of the queues of one process. All of it runs on the background's loop. Raises `BrokerError`s."""
+
+    def __init__(
+        self,
+        address: Address,
+        schema: Schema,
+        consumer: Consumer,
+        publisher: Publisher,
+        clock: Callable[[], float],
+    ) -> None:
+        self._address = address
+        self._schema = schema
+        self._consumer = consumer
+        self._publisher = publisher
+        self._clock = clock
+        self._hands: dict[str, Hand] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._queues: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+
+    async def find(self, which: Filter) -> list[JobRecord]:
+        """A page of those that match, the last to die first."""
+        if which.states != (State.DEAD,) or which.queue is None:
+            raise NotSupported(
+                "RabbitMQ alone finds nothing but dead letters, of one queue at a time: name it, as in "
+                "`backburner dead list --queue NAME`; with results=URL all jobs can be found"
+            )
+        hand = await self._in_hand(which.queue)
+        if which.before is None:
+            self._queues = {name: each for name, each in self._queues.items() if each != which.queue}
+            self._queues |= dict.fromkeys(hand.letters, which.queue)
+        found: list[JobRecord] = []
+        for name in _after(hand.letters, which.before):
+            letter = hand.letters[name][-1]
+            job = letter.read(name, which.queue).job
+            if _matches(which, job, letter):
+                found.append(job)
+                if len(found) == which.limit:
+                    break
+        return found
+
+    async def get(self, ids: Sequence[str]) -> list[JobRecord]:
+        return [each.job for each in await self._read(ids)]
+
+    async def history(self, job_id: str) -> list[Attempt]:
+        return [line for each in await self._read([job_id]) for line in each.history]
+
+    async def revive(self, ids: Sequence[str]) -> list[str]:
+        """Queue them again with fresh attempts; what nobody can read stays dead."""
+        done: list[str] = []
+        for hand, names in await self._by_hand(ids):
+            found = {name: hand.letters[name][-1].read(name, hand.queue) for name in names}
+            jobs = {name: each for name, each in found.items() if each.job.task != UNREADABLE}
+            now = self._clock()
+            await self._publisher.publish(
+                [
+                    message.of(self._schema, revived(each.job, now), now, history=each.history)
+                    for each in jobs.values()
+                ]
+            )
+            await self._let_go(hand, jobs)
+            done += jobs
+        return done
+
+    async def delete(self, ids: Sequence[str]) -> list[str]:
+        done: list[str] = []
+        for hand, names in await self._by_hand(ids):
+            await self._let_go(hand, names)
+            done += names
+        return done
+
+    # In hand -----------------------------------------------------------------------------------------
+
+    async def _read(self, ids: Sequence[str]) -> list[Received]:
+        return [
+            hand.letters[name][-1].read(name, hand.queue)
+            for hand, names in await self._by_hand(ids)
+            for name in names
+        ]
+
+    async def _by_hand(self, ids: Sequence[str]) -> list[tuple[Hand, list[str]]]:
+        """Those that are still there, with the hand that holds them."""
+        by_queue: dict[str, list[str]] = defaultdict(list)
+        for name in ids:
+            if name in self._queues:
+                by_queue[self._queues[name]].append(name)
+        if ids and not by_queue:
+            raise NotSupported(
+                "RabbitMQ alone finds dead letters in a queue only, and not by their ids: name the queue, as "
+                "in `backburner dead list --queue NAME`; with results=URL all jobs can be found"
+            )
+        found = []
+        for queue, names in by_queue.items():
+            hand = await self._in_hand(queue)
+            found.append((hand, [name for name in dict.fromkeys(names) if name in hand.letters]))
+        return found
+
+    async def _let_go(self, hand: Hand, names: Collection[str]) -> None:
+        hand.let_go(names)
+        try:
+            await hand.catch_up()
+        except Lost as error:
+            raise translation(error, self._address.shown) from error
+
+    async def _in_hand(self, queue: str) -> Hand:
+        async with self._lock:
+            hand = await patiently(self._address, lambda: self._look(queue))
+        if timer := self._timers.pop(queue, None):
+            timer.cancel()
+        self._timers[queue] = asyncio.get_running_loop().call_later(HOLD, self._put_back, queue)
+        return hand
+
+    async def _look(self, queue: str) -> Hand:
+        hand = self._hands.get(queue)
+        if hand is not None and hand.channels and hand.is_open:
+            await hand.catch_up()
+            return hand
+        if hand is not None:
+            hand.close()
+        hand = self._hands[queue] = Hand(queue, self._schema.name(Part("dead", queue)))
+        await hand.fill(lambda: self._consumer.channel([]))
+        return hand
+
+    def _put_back(self, queue: str) -> None:
+        hand = self._hands.pop(queue, None)
+        if hand is not None:
+            hand.close()
+
+
+def revived(job: JobRecord, now: float) -> JobRecord:
+    """The dead job as it is queued again: with all its attempts, and no deadline that has passed."""
+    return replace(
+        job,
+        state=State.QUEUED,
+        run_at=now,
+        attempt=0,
+        crashes=0,
+        reason=None,
+        finished_at=None,
+        expires_at=None,
+        cancel_requested=False,
+    )
+
+
+def _after(names: Collection[str], before: str | None) -> Iterator[str]:
+    """The last one first, beginning after the one named."""
+    newest_first = reversed([*names])
+    if before is not None:
+        for name in newest_first:
+            if name == before:
+                break
+    return newest_first
+
+
+def _matches(which: Filter, job: JobRecord, letter: Letter) -> bool:
+    return (
+        (which.task is None or which.task == job.task)
+        and (which.tag is None or which.tag in job.options.tags)
+        and (
+            which.error is None
+            or which.error in (job.reason or "")
+            or which.error in letter.headers.get("history", "")
+        )
+    )
