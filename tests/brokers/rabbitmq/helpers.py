@@ -50,7 +50,7 @@ def ask(url: str, method: str, **given: Any) -> Any:
     """One call to the server, by pika's name of it. Raises what the server says against it."""
 
     async def asked() -> Any:
-        link = await connect(address.read(url), "test", lambda _: None)
+        link = await connect(address.read(url), "test")
         try:
             return await (await link.channel()).call(method, **given)
         except Lost as lost:
@@ -65,3 +65,16 @@ def waiting(url: str, name: str) -> int:
     """The messages that wait in an AMQP queue of the prefix."""
     prefix = address.read(url).prefix
     return int(ask(url, "queue_declare", queue=f"{prefix}.{name}", passive=True).message_count)
+
+
+def publish(url: str, queue: str, body: bytes) -> None:
+    """A message of somebody else's, into an AMQP queue."""
+
+    async def published() -> None:
+        link = await connect(address.read(url), "test")
+        channel = await link.channel()
+        channel.raw.basic_publish("", queue, body)
+        await channel.call("basic_qos", prefetch_count=1)
+        await link.close()
+
+    asyncio.run(published())

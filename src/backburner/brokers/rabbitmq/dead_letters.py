@@ -96,11 +96,12 @@ class Hand:
                     return
                 raise
             self.channels.append(channel)
+            awaited = self.arrived + min(left, WINDOW)
             await channel.call("basic_qos", prefetch_count=WINDOW)
             await channel.call(
                 "basic_consume", queue=self.name, on_message_callback=partial(self._delivered, channel)
             )
-            await self._until(channel, self.arrived + min(left, WINDOW))
+            await self._until(channel, awaited)
             if left < WINDOW:
                 return
 
@@ -109,8 +110,8 @@ class Hand:
         for channel in self.channels:
             await channel.call("basic_qos", prefetch_count=WINDOW)
 
-    async def _until(self, channel: Channel, arrived: int) -> None:
-        while self.arrived < arrived:
+    async def _until(self, channel: Channel, awaited: int) -> None:
+        while self.arrived < awaited:
             self.news.clear()
             try:
                 async with asyncio.timeout(SILENCE):
