@@ -50,7 +50,7 @@ async def examine(address: Address, schema: Schema, queues: Collection[str]) -> 
     try:
         for host in address.hosts:
             try:
-                links.append(await connect(replace(address, hosts=(host,)), "backburner doctor", _quiet))
+                links.append(await connect(replace(address, hosts=(host,)), "backburner doctor"))
             except _Trouble as error:
                 checks.append(_away(host, error, address))
         if links:
@@ -77,10 +77,6 @@ async def _asked(link: Link, address: Address, schema: Schema, queues: Collectio
 
 
 # Reaching it ---------------------------------------------------------------------------------------------
-
-
-def _quiet(_: BaseException) -> None:
-    """What was lost is noticed by whoever asks next."""
 
 
 def _away(host: tuple[str, int], error: BaseException, address: Address) -> Check:
