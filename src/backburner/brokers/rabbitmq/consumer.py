@@ -53,6 +53,8 @@ MOST = 2000
 """Deliveries that lie on a shelf ahead of their claim, at most."""
 SKIPPED = 200
 """Deliveries that a claim looks past, since it may not take those tasks, at most."""
+GATE = 5.0
+"""Seconds after which the gate of a paused queue is looked at again."""
 GOODBYE = 2.0
 """Seconds in which a shelf may be given back when the broker is closed."""
 
@@ -104,7 +106,8 @@ class Consumer:
         self._acks = Acks()
         self._subscriptions: dict[str, Subscription] = {}
         self._changing = asyncio.Lock()
-        self.paused: set[str] = set()
+        self.paused: dict[str, float] = {}
+        """Queues that are paused, and when that was last seen, on `time.monotonic()`."""
         self._tending: asyncio.Task[None] | None = None
         self._names = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,12 +124,18 @@ class Consumer:
             subscription = self._subscription(queue)
             subscription.wanted_at = time.monotonic()
             need = subscription.wanted(limit, len(subscription.shelf) if exclude else 0)
-            if queue not in self.paused and not need <= subscription.window <= 4 * need + 64:
+            if self._is_paused(queue):
+                continue
+            if not need <= subscription.window <= 4 * need + 64:
                 await self._subscribe(queue, need + need // 4 * (subscription.pace > 100))
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit:
-            async with self._changing:
-                await channel.call("basic_qos", prefetch_count=1)
+            try:
+                async with self._changing:
+                    await channel.call("basic_qos", prefetch_count=1)
+            except BaseException:
+                self._untake(taken)
+                raise
             taken += self._pick(queues, limit - len(taken), exclude)
         return taken
 
@@ -139,6 +148,13 @@ class Consumer:
                 subscription.claimed(len(found), time.monotonic())
                 taken += found
         return taken
+
+    def _untake(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in reversed(deliveries):
+            if self.holds(delivery):
+                subscription = self._subscription(delivery.queue)
+                subscription.held -= 1
+                subscription.shelf.put_back([delivery])
 
     def settle(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge what was taken, where its channel still lives."""
@@ -188,26 +204,34 @@ class Consumer:
             if first:
                 await declared.ensure(Part("work", queue, band) for band in (FRONT, *BANDS))
                 if await declared.waiting(Part("gate", queue)):
-                    self.paused.add(queue)
+                    self.paused[queue] = time.monotonic()
                 else:
-                    self.paused.discard(queue)
+                    self.paused.pop(queue, None)
             if queue in self.paused:
                 return
-            await self._cancel(channel, subscription)
-            await channel.call("basic_qos", prefetch_count=min(window, 65_535))
-            for band in (FRONT, *BANDS):
-                self._names += 1
-                tag = f"{band}.{self._names}"
-                subscription.tags.append(tag)
-                await channel.call(
-                    "basic_consume",
-                    queue=self._schema.name(Part("work", queue, band)),
-                    consumer_tag=tag,
-                    on_message_callback=partial(self._delivered, queue, band, channel),
-                )
-            subscription.window = window
+            try:
+                await self._cancel(channel, subscription)
+                await self._consume(channel, queue, subscription, window)
+            except asyncio.CancelledError:
+                # Some of the consumers are there, and it is not known which: begin anew.
+                channel.raw.connection.cut()
+                raise
         if self._tending is None or self._tending.done():
             self._tending = asyncio.ensure_future(self._tend())
+
+    async def _consume(self, channel: Channel, queue: str, subscription: Subscription, window: int) -> None:
+        await channel.call("basic_qos", prefetch_count=min(window, 65_535))
+        for band in (FRONT, *BANDS):
+            self._names += 1
+            tag = f"{band}.{self._names}"
+            subscription.tags.append(tag)
+            await channel.call(
+                "basic_consume",
+                queue=self._schema.name(Part("work", queue, band)),
+                consumer_tag=tag,
+                on_message_callback=partial(self._delivered, queue, band, channel),
+            )
+        subscription.window = window
 
     async def _cancel(self, channel: Channel, subscription: Subscription) -> None:
         tags, subscription.tags, subscription.window = subscription.tags, [], 0
@@ -290,14 +314,19 @@ class Consumer:
 
     # Pausing -----------------------------------------------------------------------------------------
 
+    def _is_paused(self, queue: str) -> bool:
+        """Now and then the gate is looked at again: who let the queue go on may not have come to say so."""
+        seen = self.paused.get(queue)
+        return seen is not None and time.monotonic() - seen < GATE
+
     async def set_paused(self, queue: str, paused: bool) -> None:
         """A worker somewhere was told so."""
         if paused:
-            self.paused.add(queue)
+            self.paused[queue] = time.monotonic()
             await self._unsubscribe(queue)
             await self._give_back(self._subscription(queue), math.inf)
         else:
-            self.paused.discard(queue)
+            self.paused.pop(queue, None)
             self._wake(queue)
 
     # The connection ----------------------------------------------------------------------------------
