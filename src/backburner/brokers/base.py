@@ -439,6 +439,10 @@ class Broker(ABC):
         For jobs that wait or are dead. One whose id or idempotency key is stored here already is left out.
         """
 
+    def identity(self) -> Operation[str]:
+        """A random name that was given to what is stored here, once, and goes with it."""
+        raise self.unsupported(Capability.LOOKUP)
+
     @abstractmethod
     def queues(self) -> Operation[list[QueueInfo]]: ...
 

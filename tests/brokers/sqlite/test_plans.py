@@ -57,6 +57,8 @@ ELSEWHERE = {
     "prune_attempts",
     "prune_rates",
     "history",
+    "identity",
+    "identity_make",
     "queues",
     "set_queue_paused",
     "set_queue_bound",

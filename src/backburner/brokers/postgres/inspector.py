@@ -79,6 +79,11 @@ class PostgresInspector(Broker):
         [(count,)] = yield Do("adopt", {"jobs": msgspec.json.encode(rows).decode()})
         return int(count)
 
+    def identity(self) -> Operation[str]:
+        while not (rows := (yield Do("identity", {}))):
+            pass
+        return str(rows[0][0])
+
     def queues(self) -> Operation[list[QueueInfo]]:
         found: dict[str, QueueInfo] = {}
         for name, paused, max_length, on_full in (yield Do("queues")):

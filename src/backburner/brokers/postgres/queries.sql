@@ -75,6 +75,14 @@ SELECT {schema}.delete(%(ids)s::text[], {later})
 -- name: adopt
 SELECT {schema}.adopt(%(jobs)s::text, {later})
 
+-- name: identity
+-- Nothing at all, if another made it between the look and the insert: whoever asks again reads it.
+WITH made AS (
+    INSERT INTO {schema}.identity (line) SELECT true WHERE NOT EXISTS (SELECT FROM {schema}.identity)
+    ON CONFLICT DO NOTHING RETURNING name
+)
+SELECT name FROM made UNION ALL SELECT name FROM {schema}.identity
+
 -- name: queues
 SELECT name, paused, max_length, on_full FROM {schema}.queues
 

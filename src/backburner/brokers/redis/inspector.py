@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,10 @@ class RedisInspector(Broker):
         given = (new_jobs(jobs, blobs), lives(jobs, histories, blobs))
         count: int = yield Do("adopt", given, blobs)
         return count
+
+    def identity(self) -> Operation[str]:
+        name: bytes = yield Do("identity", (secrets.token_hex(16),))
+        return name.decode()
 
     def queues(self) -> Operation[list[QueueInfo]]:
         counts, paused, bounds, oldest = yield Do("queues")

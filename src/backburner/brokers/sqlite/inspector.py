@@ -96,6 +96,14 @@ class SqliteInspector(Broker):
         yield Wake({"stage": 1})
         return len(new)
 
+    def identity(self) -> Operation[str]:
+        rows = yield Do("identity")
+        if not rows:
+            yield Begin()
+            yield Do("identity_make")
+            rows = yield Do("identity")
+        return str(rows[0][0])
+
     def queues(self) -> Operation[list[QueueInfo]]:
         found: dict[str, QueueInfo] = {}
         for name, paused, max_length, on_full in (yield Do("queues")):

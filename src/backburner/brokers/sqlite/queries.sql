@@ -201,6 +201,12 @@ SELECT queue, state, count(*) FROM backburner_jobs GROUP BY queue, state
 -- name: queues_oldest
 SELECT queue, min(run_at) FROM backburner_jobs WHERE state = 'queued' GROUP BY queue
 
+-- name: identity
+SELECT name FROM backburner_identity
+
+-- name: identity_make
+INSERT INTO backburner_identity VALUES (1, lower(hex(randomblob(16)))) ON CONFLICT DO NOTHING
+
 -- name: queues
 SELECT name, paused, max_length, on_full FROM backburner_queues
 

@@ -39,6 +39,7 @@ _MODULES = (
     "lookups",
     "operators",
     "adoption",
+    "identity",
     "queues",
     "schedules",
     "follow_ups",
