@@ -17,6 +17,7 @@ from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.background import Background
 from backburner.brokers.rabbitmq.claims import Claims
 from backburner.brokers.rabbitmq.consumer import Consumer
+from backburner.brokers.rabbitmq.copies import Copies
 from backburner.brokers.rabbitmq.dead_letters import DeadLetters
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schedules import Schedules
@@ -43,6 +44,7 @@ class Driver:
         self.consumer = Consumer(self.address, self.schema, self.publisher)
         self.claims = Claims(self.schema, self.consumer, self.publisher, self.clock)
         self.dead_letters = DeadLetters(self.address, self.schema, self.consumer, self.publisher, self.clock)
+        self.copies = Copies(self.address, self.schema, self.consumer, self.publisher)
         self.schedules = Schedules(self.address, self.schema, self.consumer, self.publisher)
 
     def run(self, operation: Operation[T]) -> T:
@@ -78,6 +80,7 @@ class Driver:
         self._begin()
 
     async def _end(self) -> None:
+        await self.copies.close()
         await self.consumer.close()
         await self.publisher.close()
 
