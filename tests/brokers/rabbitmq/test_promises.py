@@ -11,7 +11,8 @@ from backburner.brokers.rabbitmq.broker import RabbitBroker
 from backburner.errors import BrokerError
 from backburner.job import new_id
 from backburner.schedule import Schedule
-from tests.brokers.rabbitmq.helpers import add, new_job, take
+from tests.brokers.rabbitmq.helpers import add, ask, new_job, take
+from tests.servers.rabbitmq import RabbitServer
 
 Connect = Callable[..., RabbitBroker]
 
@@ -76,3 +77,31 @@ def test_one_process_fires_and_another_goes_on_when_it_ends(connect: Connect) ->
     assert not second.run(second.advance_schedule("nightly", 1000.0, 1060.0, [job]))
     first.close()
     assert [each.next_at for each in periodic(second)] == [1060.0]
+
+
+def test_a_purge_of_the_schedules_forgets_them(connect: Connect, rabbit_url: str) -> None:
+    """While no worker runs: what one has in hand is not purged."""
+    broker = connect()
+    stored = StoredSchedule(schedule=Schedule(name="old", task="t", every=60.0), next_at=1000.0)
+    broker.run(broker.save_schedule(stored))
+    broker.close()
+    ask(rabbit_url, "queue_purge", queue="backburner.schedules")
+    new = StoredSchedule(schedule=Schedule(name="new", task="t", every=60.0), next_at=1000.0)
+    broker.run(broker.save_schedule(new))
+    assert [each.schedule.name for each in periodic(broker)] == ["new"]
+
+
+def test_a_producer_has_one_connection_and_a_worker_two(
+    connect: Connect, rabbit_server: RabbitServer, rabbit_url: str
+) -> None:
+    def connections() -> list[str]:
+        listed = rabbit_server.ctl("list_connections", "vhost", "client_properties").splitlines()
+        mine = [line for line in listed if line.startswith(rabbit_url.rpartition("/")[2])]
+        return sorted(line.partition("backburner ")[2].partition('"')[0] for line in mine)
+
+    add(connect())
+    assert connections() == ["publisher"]
+    worker = connect()
+    take(worker)
+    add(worker)
+    assert connections() == ["publisher", "publisher", "worker"]
