@@ -111,8 +111,12 @@ def capability_table() -> str:
         for source in (*SCHEMES.values(), *WITH_RESULTS.values())
     }
     lines = [f"| | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}"]
+    composed = {source.title for source in WITH_RESULTS.values()}
     for capability in Capability:
-        marks = ["yes" if capability in cls.capabilities else "no" for cls in classes.values()]
+        marks = [
+            "as its store" if title in composed else "yes" if capability in cls.capabilities else "no"
+            for title, cls in classes.items()
+        ]
         lines.append(f"| `{capability}`: {capability.meaning} | {' | '.join(marks)} |")
     return "\n".join(lines)
 
