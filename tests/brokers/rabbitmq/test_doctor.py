@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from backburner import Backburner
 from backburner.brokers.base import Claim
 from backburner.brokers.rabbitmq import address
 from backburner.brokers.rabbitmq.broker import RabbitBroker
 from backburner.doctor import Check, Level
 from tests.brokers.rabbitmq.helpers import add, ask, dead_letters, take
+from tests.cli.helpers import Operator
 from tests.servers.base import free_port
 from tests.servers.rabbitmq import RabbitServer
 
@@ -211,3 +213,25 @@ def test_the_way_to_another_host_should_be_encrypted(rabbit_server: RabbitServer
     check = found(url.replace(f":{rabbit_server.port}/", f":{rabbit_server.port},127.0.0.2/"), "plain text")
     assert (check.level, "amqps://" in (check.next_step or "")) == (Level.WARN, True)
     assert check.text == "jobs and the password travel to 127.0.0.2 as plain text"
+
+
+def test_the_command_line_looks_at_the_queues_that_it_is_told(broker: RabbitBroker, url: str) -> None:
+    add(broker, 3, queue="mail")
+    said = Operator().json("doctor", "--url", url, "--queue", "mail")
+    assert any("queue 'mail' has 3 jobs waiting" in check["text"] for check in said)
+    assert not any("'default'" in check["text"] for check in said)
+    ask(url, "queue_declare", queue="shop.dead.mail", durable=True, arguments={"x-queue-type": "classic"})
+    result = Operator().type("doctor", "--url", url, "--queue", "mail")
+    assert result.exit_code == 1
+
+
+def test_an_app_knows_its_queues(url: str) -> None:
+    app = Backburner(url)
+
+    @app.task(queue="mail")
+    def send() -> None: ...
+
+    texts = "\n".join(check.text for check in app.inspector.checkup())
+    app.close()
+    assert "queue 'default' is not there yet" in texts
+    assert "queue 'mail' is not there yet" in texts
