@@ -107,16 +107,13 @@ def _class(source: Source, url: str) -> Callable[..., Any]:
 def capability_table() -> str:
     """What each broker can do, as a Markdown table for the documentation. Imports every broker."""
     classes = {
-        source.title: getattr(import_module(source.module), source.name)
-        for source in (*SCHEMES.values(), *WITH_RESULTS.values())
+        source.title: (getattr(import_module(source.module), source.name), missing)
+        for sources, missing in ((SCHEMES, "no"), (WITH_RESULTS, "as the store"))
+        for source in sources.values()
     }
     lines = [f"| | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}"]
-    composed = {source.title for source in WITH_RESULTS.values()}
     for capability in Capability:
-        marks = [
-            "as its store" if title in composed else "yes" if capability in cls.capabilities else "no"
-            for title, cls in classes.items()
-        ]
+        marks = ["yes" if capability in cls.capabilities else missing for cls, missing in classes.values()]
         lines.append(f"| `{capability}`: {capability.meaning} | {' | '.join(marks)} |")
     return "\n".join(lines)
 

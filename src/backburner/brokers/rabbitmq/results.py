@@ -23,6 +23,7 @@ from backburner.brokers.base import (
     Beat,
     Bound,
     Broker,
+    Capability,
     Claim,
     Directives,
     Exchange,
@@ -47,6 +48,8 @@ SOON = 0.02
 
 class RabbitWithResults(ResultsInspector):
     """`Backburner("amqp://…", results="redis://…")`; `results` is the broker that is the store."""
+
+    capabilities = frozenset(Capability) - {Capability.TRANSACTIONS}  # of any store; each adds its own
 
     def __init__(self, url: str, results: Broker) -> None:
         self.url = url
