@@ -20,7 +20,7 @@ def make_broker(
     request: pytest.FixtureRequest, rabbit_server: RabbitServer, tmp_path: Path
 ) -> Iterator[MakeBroker]:
     request.getfixturevalue(SERVERS[request.param])
-    store, url = STORES[request.param](tmp_path), f"{rabbit_server.url}?queues=classic"
+    store, url = STORES[request.param](tmp_path), rabbit_server.url
     yield lambda clock: RabbitWithResults(url, store(clock))
     # One topology for all tests, emptied for each: to make it takes longer than most tests.
     rabbit_server.evaluate('[rabbit_amqqueue:purge(Queue) || Queue <- rabbit_amqqueue:list(<<"/">>)]')
