@@ -40,3 +40,16 @@ def test_the_server_never_meets_an_unknown_tag_and_acknowledges_exactly_what_was
             assert tag in waiting, "the server closes the channel on a tag that it does not wait for"
             waiting -= {each for each in waiting if each <= tag} if multiple else {tag}
         assert waiting == set(range(1, 30)) - settled
+
+
+def test_a_delivery_in_hand_for_long_costs_no_memory() -> None:
+    acks = Acks()
+    acks.settle(range(2, 1002))
+    before = sizeof(acks)
+    for tag in range(1002, 50_002, 7):
+        acks.settle(range(tag, tag + 7))
+    assert sizeof(acks) == before
+
+
+def sizeof(acks: Acks) -> int:
+    return sum(len(each) for each in vars(acks).values() if isinstance(each, dict))

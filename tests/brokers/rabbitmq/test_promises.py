@@ -9,9 +9,10 @@ import pytest
 from backburner.brokers.base import StoredSchedule
 from backburner.brokers.rabbitmq.broker import RabbitBroker
 from backburner.errors import BrokerError
-from backburner.job import new_id
+from backburner.job import JobRecord, new_id
+from backburner.lifecycle import succeeded
 from backburner.schedule import Schedule
-from tests.brokers.rabbitmq.helpers import add, ask, new_job, take
+from tests.brokers.rabbitmq.helpers import add, ask, new_job, publish, take
 from tests.servers.rabbitmq import RabbitServer
 
 Connect = Callable[..., RabbitBroker]
@@ -105,3 +106,33 @@ def test_a_producer_has_one_connection_and_a_worker_two(
     take(worker)
     add(worker)
     assert connections() == ["publisher", "publisher", "worker"]
+
+
+def test_a_stranger_among_the_schedules_harms_nobody(connect: Connect, rabbit_url: str) -> None:
+    broker = connect()
+    stored = StoredSchedule(schedule=Schedule(name="ours", task="t", every=60.0), next_at=1000.0)
+    broker.run(broker.save_schedule(stored))
+    add(broker)
+    [job] = take(broker)
+    publish(rabbit_url, "backburner.schedules", b"hello")
+    assert [each.schedule.name for each in periodic(broker)] == ["ours"]
+    assert broker.run(broker.exchange([succeeded(job, None, broker.now(), keep=1.0)], None)).lost == []
+
+
+def test_who_has_stopped_listening_is_forgotten(connect: Connect) -> None:
+    """However soon: otherwise jobs would be delivered to a process that no longer asks for them."""
+    first, second = connect(), connect()
+    for _ in range(20):
+        with first.waiter(["queue:default"]):
+            pass
+    [job] = add(second)
+    assert [each.id for each in claimed(second)] == [job.id]
+
+
+def claimed(broker: RabbitBroker) -> list[JobRecord]:
+    with broker.waiter(["queue:default"]) as waiter:
+        for _ in range(20):
+            if found := take(broker):
+                return found
+            waiter.wait(1.0)
+    return []

@@ -18,24 +18,33 @@ class Frame(NamedTuple):
 
 
 class Acks:
-    """The settled tags of one channel."""
+    """The settled tags of one channel. It grows with what is in hand, not with what was settled meanwhile."""
 
     def __init__(self) -> None:
         self._low = 0
         """All tags up to here are settled."""
-        self._beyond: set[int] = set()
+        self._last: dict[int, int] = {}
+        """The runs of settled tags beyond: the last tag by the first one."""
+        self._first: dict[int, int] = {}
+        """And the other way round."""
 
     def settle(self, tags: Collection[int]) -> list[Frame]:
         """What to send for these, each of which is settled for the first time."""
-        if not tags:
-            return []
-        self._beyond.update(tags)
+        for tag in tags:
+            if tag == self._low + 1:
+                self._low = tag
+                if (last := self._last.pop(tag + 1, None)) is not None:
+                    del self._first[last]
+                    self._low = last
+            else:
+                self._beyond(tag)
         low = self._low
-        while low + 1 in self._beyond:
-            low += 1
-            self._beyond.remove(low)
         # RabbitMQ refuses a tag that it does not wait for: name one of these.
         highest = max((tag for tag in tags if tag <= low), default=0)
-        self._low = low
         frames = [Frame(highest, multiple=True)] if highest else []
         return frames + [Frame(tag, multiple=False) for tag in tags if tag > low]
+
+    def _beyond(self, tag: int) -> None:
+        """Join it to the runs on both sides."""
+        first, last = self._first.pop(tag - 1, tag), self._last.pop(tag + 1, tag)
+        self._last[first], self._first[last] = last, first

@@ -43,12 +43,6 @@ class Background:
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def call(self, function: Callable[[], object]) -> None:
-        """Have it called in the thread, if that runs."""
-        with self._lock:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(function)
-
     def close(self, last: Coroutine[Any, Any, None]) -> None:
         """End the thread, after this; with the next `submit` there is another one."""
         with self._lock:

@@ -64,7 +64,12 @@ class Driver:
             self._background.submit(begin())
 
     def unlisten(self, waiter: WorkWaiter) -> None:
-        self._background.call(lambda: self.consumer.waiters.discard(waiter))
+        async def end() -> None:
+            self.consumer.waiters.discard(waiter)
+
+        # As a task, like its beginning: a mere call would overtake that, and the waiter stay for ever.
+        if self._background.started:
+            self._background.submit(end())
 
     async def set_paused(self, queue: str, paused: bool) -> None:
         """A message in its gate says that a queue is paused; all workers are told."""

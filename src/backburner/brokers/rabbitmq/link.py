@@ -53,7 +53,7 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
 
     def _flush(self) -> None:
         written, self._written = self._written, []
-        if written:
+        if written and self._transport is not None:  # it may have ended in this turn
             super()._adapter_emit_data(b"".join(written))
 
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.job import JobRecord
 from backburner.schedule import Schedule
 
+logger = logging.getLogger("backburner")
 SCHEDULES = Part("schedules")
 
 
@@ -117,7 +119,12 @@ class Schedules:
         return channel
 
     def _heard(self, channel: Channel, tag: int, body: bytes) -> None:
-        change = _change.decode(body)
+        try:
+            change = _change.decode(body)
+        except msgspec.DecodeError:
+            logger.exception("a message of somebody else's among the periodic tasks: it is deleted")
+            channel.raw.basic_ack(tag)
+            return
         name = change.schedule.name
         known = self._known.get(name)
         if known is None or change.succeeds(known.change):
