@@ -52,11 +52,12 @@ class Beside:
         )
         return int(count)
 
-    def use_up(self, process: Store, left: int = 0) -> None:
-        """Let it do the duties of a node until so many copies are left."""
+    def use_up(self, *processes: Store, left: int = 0) -> None:
+        """Let them do the duties of a node until so many copies are left."""
 
         def done() -> bool:
-            process.stage()
+            for process in processes:
+                process.stage()
             return self.copies() == left
 
         wait_until(done, f"{left} copies left, of which there are {self.copies()}")
@@ -69,9 +70,8 @@ class Beside:
                 client.delete(*client.scan_iter(f"{{{prefix}}}*"))
         elif self.results.startswith("sqlite"):
             with closing(sqlite3.connect(self.results.removeprefix("sqlite:///"))) as file, file:
-                for (table,) in file.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table'"
-                ).fetchall():
+                found = file.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+                for (table,) in found:
                     if table != "backburner_schema":
                         file.execute(f"DELETE FROM {table}")
         else:

@@ -73,7 +73,8 @@ def test_nothing_is_left_in_rabbitmq_after_all_kinds_of_ends(beside: Beside, pro
     cancelled, deleted = process.enqueue(new_job(), new_job())
     process.do(process.broker.cancel([cancelled.id, deleted.id], "enough", 60))
     process.do(process.broker.delete([deleted.id]))
-    process.enqueue(new_job(), new_job(), bound=Bound(queue="default", max_length=1, on_full="drop_oldest"))
+    for _ in range(2):
+        process.enqueue(new_job(), bound=Bound(queue="default", max_length=1, on_full="drop_oldest"))
     for verb in ("succeed", "retry", "snooze", "release", "crash", "die", "poison", "cancel"):
         other.add(queue=verb)
         [job] = process.claim(queues=(verb,))
@@ -143,8 +144,8 @@ def test_in_a_transaction_of_the_caller_a_job_is_stored_and_runs_without_a_copy(
     process.register("w1")
     with sqlite3.connect(beside.results.removeprefix("sqlite:///")) as own:
         [job] = process.broker.run_on(own, process.broker.enqueue([new_job()], {}))
-        assert process.claim() == []
         own.rollback()
+        assert process.claim() == []
         [job] = process.broker.run_on(own, process.broker.enqueue([new_job()], {}))
     own.close()
     assert beside.copies() == 0
@@ -177,7 +178,7 @@ def test_a_store_that_was_emptied_is_filled_again_and_each_job_runs_once(
     ran = [*process.claim(10), *other.claim(10, worker="w2"), *process.claim(10)]
     process.settle(*[lifecycle.succeeded(job, None, process.clock(), keep=60) for job in ran[:10] + ran[20:]])
     other.settle(*[lifecycle.succeeded(job, None, process.clock(), keep=60) for job in ran[10:20]])
-    beside.use_up(other, left=30)
+    beside.use_up(process, other, left=30)
     beside.empty()
 
     def filled() -> bool:
@@ -191,7 +192,7 @@ def test_a_store_that_was_emptied_is_filled_again_and_each_job_runs_once(
     ran += [*process.claim(15), *other.claim(50, worker="w2")]
     assert sorted(job.payload for job in ran) == sorted(b"[%d]" % number for number in range(60))
     assert process.claim(1) == []
-    beside.use_up(process)
+    beside.use_up(process, other)
 
 
 def test_what_waited_for_its_time_is_restored_when_it_comes(beside: Beside, process: Store) -> None:

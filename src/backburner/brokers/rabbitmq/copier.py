@@ -108,5 +108,8 @@ class Copier(Performing):
         if stale:
             yield Renew(stale, store, self.now())
         if look.full and kept and not spent:
-            yield Turn([copy for copy in kept if copy.received.store == store], store, self.now())
+            turned: bool = yield Turn(
+                [each for each in kept if each.received.store == store], store, self.now()
+            )
+            return turned
         return look.full and bool(spent)

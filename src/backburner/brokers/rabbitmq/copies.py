@@ -9,8 +9,8 @@
 3. What is of use stays in hand, and is looked at again after a pause that grows to `LONGEST`, as long as
    nothing of it was used up.
 4. RabbitMQ hands out from the front only. Where a window is full of what is of use, it may hide what is not:
-   all of it is published again, to the end, and acknowledged when that is confirmed. That is done when the
-   queue has grown since the last time, or `TURN` seconds after it.
+   all of it is published again, to the end, and acknowledged when that is confirmed, until all of the queue
+   was seen. The next such round begins `TURN` seconds after the last, or when the queue is twice as long.
 5. Where RabbitMQ is away, messages of jobs that a worker put back are put aside, up to `LATE` of them, and
    published when it is back: the worker goes on meanwhile. If the process ends before, they are missing.
 """
@@ -94,6 +94,23 @@ class Hand:
         return {part for part, count in self.counts.items() if count >= WINDOW}
 
 
+class Round:
+    """A look at all of a queue, which is turned over for it. `size` is its length when it began."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.seen = 0
+        self._began = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        return self.seen >= self.size
+
+    @property
+    def is_long_ago(self) -> bool:
+        return time.monotonic() > self._began + TURN
+
+
 class Look(NamedTuple):
     """What is to be looked at now."""
 
@@ -115,8 +132,7 @@ class Copies:
         self._trouble = ""
         self._pause = 0.0
         self._again_at = 0.0
-        self._turned: dict[Part, tuple[float, int]] = {}
-        """When each full window was turned over, and how many messages were behind it."""
+        self._rounds: dict[Part, Round] = {}
         self._late: deque[Message] = deque()
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,15 +210,23 @@ class Copies:
             self._pause = 0.0
             self._again_at = min(self._again_at, time.monotonic() + 1.0)
 
-    async def turn(self, copies: Sequence[Copy], store: str, now: float) -> None:
-        """Put to the end what is of use, where it fills a window. Raises `BrokerError`."""
+    async def turn(self, copies: Sequence[Copy], store: str, now: float) -> bool:
+        """Put to the end what is of use, where it fills a window; whether it did. Raises `BrokerError`."""
+        turned = False
         full = set[Part]().union(*(hand.full() for hand in self._hands.values()))
         for part in full & {copy.part for copy in copies}:
-            turned_at, before = self._turned.get(part, (0.0, 0))
-            behind = await self._publisher.waiting(part)
-            if behind > before or (behind and time.monotonic() > turned_at + TURN):
-                await self.renew([copy for copy in copies if copy.part == part], store, now)
-                self._turned[part] = time.monotonic(), behind
+            behind, these = (
+                await self._publisher.waiting(part),
+                [each for each in copies if each.part == part],
+            )
+            last = self._rounds.get(part)
+            if last is None or (last.is_over and (behind > 2 * last.size or last.is_long_ago)):
+                last = self._rounds[part] = Round(behind + len(these))
+            if behind and not last.is_over:
+                await self.renew(these, store, now)
+                last.seen += len(these)
+                turned = True
+        return turned
 
     async def renew(self, copies: Sequence[Copy], store: str, now: float) -> None:
         """Publish these again, as of this store, and acknowledge the old ones. Raises `BrokerError`."""

@@ -33,7 +33,7 @@ class Declared:
 
     async def waiting(self, part: Part) -> int:
         """How many messages wait in that queue."""
-        [(method, given)] = self._schema.declarations(part)
+        method, given = next(self._schema.declarations(part))
         answer = await self.call(method, **given)
         return int(answer.message_count)
 

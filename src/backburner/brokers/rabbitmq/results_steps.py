@@ -68,8 +68,8 @@ class Turn(NamedTuple):
     store: str
     now: float
 
-    async def perform(self, driver: Driver) -> None:
-        await driver.copies.turn(self.copies, self.store, self.now)
+    async def perform(self, driver: Driver) -> bool:
+        return await driver.copies.turn(self.copies, self.store, self.now)
 
 
 def in_store(operation: Operation[T]) -> Operation[T]:
