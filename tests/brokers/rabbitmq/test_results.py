@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pika
@@ -220,6 +221,21 @@ def test_results_are_added_to_what_waits_in_rabbitmq_alone(beside: Beside) -> No
 
     wait_until(all_ran, "all three")
     assert sorted(ids(ran)) == sorted(ids(jobs))
+    beside.use_up(process)
+
+
+def test_a_store_from_a_backup_that_was_given_a_new_identity_is_filled_up(
+    beside: Beside, process: Store
+) -> None:
+    """The backup is older than one of the jobs."""
+    jobs = process.enqueue(new_job(), new_job())
+    with closing(sqlite3.connect(beside.results.removeprefix("sqlite:///"))) as file, file:
+        file.execute("DELETE FROM backburner_jobs WHERE id = ?", [jobs[1].id])
+        file.execute("DELETE FROM backburner_identity")
+    process.register("w1")
+    process.claim(0)
+    wait_until(lambda: process.stage() + process.exists(jobs[1]) > 0, "it is there again")
+    assert sorted(ids(process.claim(10))) == sorted(ids(jobs))
     beside.use_up(process)
 
 
