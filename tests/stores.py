@@ -10,10 +10,11 @@ import psycopg
 
 from backburner.brokers.base import Broker
 from backburner.brokers.postgres.broker import PostgresBroker
+from backburner.brokers.rabbitmq.results import RabbitWithResults
 from backburner.brokers.redis.broker import RedisBroker
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.testing import Clock
-from tests.servers.shared import shared_postgres, shared_redis
+from tests.servers.shared import shared_postgres, shared_rabbit, shared_redis
 
 MakeBroker = Callable[[Clock], Broker]
 
@@ -73,10 +74,18 @@ def postgres(folder: Path) -> MakeBroker:
     return lambda clock: PostgresBroker(url, clock)
 
 
+def rabbitmq(folder: Path) -> MakeBroker:
+    """RabbitMQ with a file beside it; its queues, which are made once for all, are emptied."""
+    server, store = shared_rabbit(), sqlite_file(folder)
+    server.evaluate('[rabbit_amqqueue:purge(Queue) || Queue <- rabbit_amqqueue:list(<<"/">>)]')
+    return lambda clock: RabbitWithResults(server.url, store(clock))
+
+
 STORES: dict[str, Callable[[Path], MakeBroker]] = {
     "sqlite-file": sqlite_file,
     "sqlite-memory": sqlite_memory,
     "redis": redis,
     "postgres": postgres,
+    "rabbitmq": rabbitmq,
 }
 """What makes brokers on one fresh store."""

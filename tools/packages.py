@@ -29,8 +29,8 @@ class Need(NamedTuple):
 
 
 def find(program: str) -> Path | None:
-    """RabbitMQ's own scripts, which Debian wraps in others that want to be root and change the user; on the PATH,
-    in /usr/sbin, or in the folder of the newest PostgreSQL, which Debian keeps apart.
+    """RabbitMQ's own scripts, which Debian wraps in others that want to be root and change the user; on the
+    PATH, in /usr/sbin, or in the folder of the newest PostgreSQL, which Debian keeps apart.
     """
     if (unwrapped := Path("/usr/lib/rabbitmq/bin") / program).exists():
         return unwrapped

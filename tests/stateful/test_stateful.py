@@ -12,7 +12,7 @@ from tests.stateful.machine import QueueMachine
 from tests.stores import STORES
 
 THOROUGH = os.environ.get("BACKBURNER_TESTS") == "thorough"
-EXAMPLES = {"sqlite-file": 40, "sqlite-memory": 200, "redis": 40, "postgres": 30}
+EXAMPLES = {"sqlite-file": 40, "sqlite-memory": 200, "redis": 40, "postgres": 30, "rabbitmq": 15}
 
 
 @pytest.mark.timeout(3600 if THOROUGH else 60)
