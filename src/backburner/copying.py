@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from backburner.brokers.base import Beat, Broker, Filter
+from backburner.brokers.base import Beat, Broker, Capability, Filter
 from backburner.errors import ConfigError
 from backburner.lifecycle import State
 
@@ -45,7 +45,12 @@ class Copied(msgspec.Struct):
 
 
 def copy(source: Broker, target: Broker, progress: Progress | None = None) -> Copied:
-    """Move everything that waits or is dead. Raises `ConfigError` for one broker given twice."""
+    """Move everything that waits or is dead.
+
+    Raises `ConfigError` for one broker given twice, `NotSupported` for one that cannot find its jobs.
+    """
+    for broker in (source, target):
+        broker.require(Capability.LOOKUP, Capability.UNIQUE)
     if _are_one(source, target):
         raise ConfigError("both URLs name the same broker: there is nothing to move")
     infos = source.run(source.queues())

@@ -163,3 +163,22 @@ def test_who_looks_sees_a_progress_bar(app: Backburner, url: str, new_url: str) 
     assert "moved 450 jobs" in run.stdout.decode()
     assert "Moving" in seen
     assert "100%" in seen
+
+
+def test_jobs_move_to_rabbitmq_with_a_results_store(
+    app: Backburner, operator: Operator, url: str, rabbit_url: str, new_url: str
+) -> None:
+    moving = fill(app)
+    said = operator.read("copy", url, rabbit_url, "--to-results", new_url)
+    assert "moved 3 jobs" in said
+    beside = Backburner(rabbit_url, results=new_url)
+    assert [beside.job(each).state for each in moving] == [State.DEAD, State.QUEUED, State.SCHEDULED]
+    beside.close()
+
+
+def test_rabbitmq_alone_keeps_no_jobs_that_could_move(
+    app: Backburner, operator: Operator, url: str, rabbit_url: str
+) -> None:
+    fill(app)
+    assert "add a results store" in operator.refused("copy", url, rabbit_url, code=2)
+    assert not any(info.paused for info in app.inspector.queues())

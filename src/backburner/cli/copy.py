@@ -17,8 +17,10 @@ from backburner.words import plural
 @click.command()
 @click.argument("from_url")
 @click.argument("to_url")
+@click.option("--from-results", metavar="URL", help="Where FROM_URL is amqp://, the broker beside it.")
+@click.option("--to-results", metavar="URL", help="The same for TO_URL.")
 @as_json
-def copy(from_url: str, to_url: str, as_json: bool) -> None:
+def copy(from_url: str, to_url: str, from_results: str | None, to_results: str | None, as_json: bool) -> None:
     """Move all waiting, scheduled and dead jobs from one broker to another.
 
     Safe to repeat. The queues of FROM_URL are paused meanwhile, and stay so if this does not get to its end;
@@ -26,7 +28,7 @@ def copy(from_url: str, to_url: str, as_json: bool) -> None:
     """
     from backburner.copying import copy
 
-    source, target = brokers.connect(from_url), brokers.connect(to_url)
+    source, target = brokers.connect(from_url, from_results), brokers.connect(to_url, to_results)
     try:
         if not source.exists():
             raise BrokerError(f"there is nothing at {brokers.redacted(source.url)}: check the URL")
