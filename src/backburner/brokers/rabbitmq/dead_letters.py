@@ -201,7 +201,7 @@ class DeadLetters:
     async def revive(self, ids: Sequence[str]) -> list[str]:
         """Queue them again with fresh attempts; what nobody can read stays dead."""
         done: list[str] = []
-        for hand, names in await self._by_hand(ids):
+        for hand, names in await self._by_hand(ids, anew=True):
             found = {name: hand.letters[name][-1].read(name, hand.queue) for name in names}
             jobs = {name: each for name, each in found.items() if each.job.task != UNREADABLE}
             now = self._clock()
@@ -217,7 +217,7 @@ class DeadLetters:
 
     async def delete(self, ids: Sequence[str]) -> list[str]:
         done: list[str] = []
-        for hand, names in await self._by_hand(ids):
+        for hand, names in await self._by_hand(ids, anew=True):
             await self._let_go(hand, names)
             done += names
         return done
@@ -231,7 +231,7 @@ class DeadLetters:
             for name in names
         ]
 
-    async def _by_hand(self, ids: Sequence[str]) -> list[tuple[Hand, list[str]]]:
+    async def _by_hand(self, ids: Sequence[str], *, anew: bool = False) -> list[tuple[Hand, list[str]]]:
         """Those that are still there, with the hand that holds them."""
         by_queue: dict[str, list[str]] = defaultdict(list)
         for name in ids:
@@ -244,7 +244,7 @@ class DeadLetters:
             )
         found = []
         for queue, names in by_queue.items():
-            hand = await self._in_hand(queue)
+            hand = await self._in_hand(queue, anew=anew)
             found.append((hand, [name for name in dict.fromkeys(names) if name in hand.letters]))
         return found
 
