@@ -298,3 +298,38 @@ def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
         with pytest.raises(BrokerError, match="cacertfile"):
             stranger.add()
         stranger.broker.close()
+
+
+def test_of_two_messages_of_one_job_one_is_run(connect: Connect) -> None:
+    """A confirm that was lost with the connection makes two."""
+    process, job = connect(), new_job()
+    process.enqueue(job)
+    process.enqueue(new_job(id=job.id))
+    [claimed] = process.claim()
+    assert process.settle(lifecycle.succeeded(claimed, None, 0.0, keep=0)) == []
+    process.broker.close()
+    assert process.claim() == []
+
+
+def test_one_queue_of_several_that_is_deleted_takes_no_job_away(connect: Connect) -> None:
+    process = connect()
+    process.add(2)
+    [held] = process.claim(1)
+    connection = pika.BlockingConnection(pika.URLParameters(process.broker.url))
+    with process.broker.waiter(["queue:default"]) as waiter:
+        connection.channel().queue_delete(SCHEMA.name(Part("work", "default", "idle")))
+        assert waiter.wait(20)
+    connection.close()
+    assert process.claim() != []
+    assert process.settle(lifecycle.succeeded(held, None, 0.0, keep=0)) == []
+
+
+def test_a_strangers_word_to_all_workers_harms_nobody(connect: Connect) -> None:
+    process = connect()
+    process.add()
+    [held] = process.claim()
+    connection = pika.BlockingConnection(pika.URLParameters(process.broker.url))
+    connection.channel().basic_publish(SCHEMA.control, "", b"no JSON")
+    connection.close()
+    process.broker.run(process.broker.set_queue("other", paused=True))
+    assert process.settle(lifecycle.succeeded(held, None, 0.0, keep=0)) == []

@@ -1,7 +1,7 @@
 """The claims of this process on RabbitMQ alone: which delivery is behind which attempt, and how each ends.
 
-1. A settlement finds its delivery by the job's id and token. If there is none, or its channel has ended, the
-   job went to others: the settlement is refused.
+1. A settlement finds its delivery by the job's id, if the token fits. If there is none, or its channel has
+   ended, the job went to others: the settlement is refused.
 2. What leaves nothing to keep is acknowledged at once. The rest is published first. When that fails the
    worker is told of an error, and `recover` says what had been acknowledged.
 3. What a lost connection took away is told with the next exchange, so that the worker can stop those
@@ -23,8 +23,6 @@ from backburner.errors import BrokerError
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement, State, entered
 
-Key = tuple[str, int]
-
 
 class Claims:
     """All of it runs on the background's loop."""
@@ -36,30 +34,32 @@ class Claims:
         self._consumer = consumer
         self._publisher = publisher
         self._clock = clock
-        self._held: dict[Key, Delivery] = {}
-        self._applied: set[Key] = set()
+        self._held: dict[str, Delivery] = {}
+        """By the job's id."""
+        self._applied: set[tuple[str, int]] = set()
         """Settled in an exchange that then failed."""
 
     async def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Exchange:
         """Raises `BrokerError`; nothing is claimed then."""
         lost = self._voided()
-        quick: dict[Key, Delivery] = {}
-        kept: dict[Key, tuple[Delivery, list[Message]]] = {}
+        quick: dict[str, Delivery] = {}
+        kept: dict[str, tuple[Delivery, list[Message]]] = {}
         for each in settlements:
-            key = (each.job.id, each.job.token)
-            delivery = self._held.get(key)
-            if delivery is None or key in quick or key in kept:
-                lost.append(each.job.id)
+            job_id = each.job.id
+            delivery = self._held.get(job_id)
+            stale = delivery is not None and delivery.received.job.token != each.job.token
+            if delivery is None or stale or job_id in quick or job_id in kept:
+                lost.append(job_id)
             elif messages := self._messages(each, delivery):
-                kept[key] = delivery, messages
+                kept[job_id] = delivery, messages
             else:
-                quick[key] = delivery
+                quick[job_id] = delivery
+        settled = [(each.received.job.id, each.received.job.token) for each in quick.values()]
         self._settle(quick)
-        settled = [*quick]
         try:
             await self._publisher.publish([each for _, messages in kept.values() for each in messages])
-            self._settle({key: delivery for key, (delivery, _) in kept.items()})
-            settled += kept
+            settled += [(each.received.job.id, each.received.job.token) for each, _ in kept.values()]
+            self._settle({job_id: delivery for job_id, (delivery, _) in kept.items()})
             jobs = await self._claim(claim) if claim is not None else []
         except BrokerError:
             self._applied.update(settled)
@@ -79,23 +79,29 @@ class Claims:
         jobs = []
         for delivery in await self._consumer.take(claim.queues, claim.limit, claim.exclude):
             job = delivery.received.job
+            if job.id in self._held:
+                # Published twice, since a confirm was lost: the one in hand is enough.
+                self._consumer.settle([delivery])
+                continue
             job.state, job.worker, job.started_at = State.RUNNING, claim.worker, self._clock()
             job.attempt += 1
             job.token += 1
-            self._held[job.id, job.token] = delivery
+            self._held[job.id] = delivery
             jobs.append(job)
         return jobs
 
     def _voided(self) -> list[str]:
         """Jobs that a lost connection took away."""
-        gone = [key for key, delivery in self._held.items() if not self._consumer.holds(delivery)]
-        for key in gone:
-            del self._held[key]
-        return [job_id for job_id, _ in gone]
+        if self._consumer.holds_all():
+            return []
+        gone = [job_id for job_id, delivery in self._held.items() if not self._consumer.holds(delivery)]
+        for job_id in gone:
+            del self._held[job_id]
+        return gone
 
-    def _settle(self, deliveries: Mapping[Key, Delivery]) -> None:
-        for key in deliveries:
-            self._held.pop(key, None)
+    def _settle(self, deliveries: Mapping[str, Delivery]) -> None:
+        for job_id in deliveries:
+            self._held.pop(job_id, None)
         self._consumer.settle([*deliveries.values()])
 
     def _messages(self, settlement: Settlement, delivery: Delivery) -> list[Message]:

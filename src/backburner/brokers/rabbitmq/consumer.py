@@ -42,7 +42,7 @@ from backburner.brokers.rabbitmq.schema import BANDS, FRONT, Part, Schema
 from backburner.brokers.rabbitmq.shelf import Delivery, Shelf
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.errors import BackburnerError, BrokerError
-from backburner.job import JobRecord
+from backburner.job import JobRecord, new_id
 
 logger = logging.getLogger("backburner")
 HOLD = 1.0
@@ -103,6 +103,7 @@ class Consumer:
         self._link: Link | None = None
         self._keeper = Keeper(self._connect)
         self._declared: Declared | None = None
+        self._control: Channel | None = None
         self._acks = Acks()
         self._subscriptions: dict[str, Subscription] = {}
         self._changing = asyncio.Lock()
@@ -110,6 +111,7 @@ class Consumer:
         """Queues that are paused, and when that was last seen, on `time.monotonic()`."""
         self._tending: asyncio.Task[None] | None = None
         self._names = 0
+        self._has_lost = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Claims ------------------------------------------------------------------------------------------
@@ -167,6 +169,11 @@ class Consumer:
                 subscription.settled += 1
         self._acknowledge(tags)
 
+    def holds_all(self) -> bool:
+        """Whether no channel was lost since this was last asked."""
+        lost, self._has_lost = self._has_lost, False
+        return not lost
+
     def holds(self, delivery: Delivery) -> bool:
         return delivery.channel is self._keeper.open
 
@@ -200,9 +207,8 @@ class Consumer:
             channel, declared = await self._keeper.channel(), self._declared
             assert declared is not None
             subscription = self._subscription(queue)
-            first = not subscription.tags
-            if first:
-                await declared.ensure(Part("work", queue, band) for band in (FRONT, *BANDS))
+            await declared.ensure(Part("work", queue, band) for band in (FRONT, *BANDS))
+            if not subscription.tags:
                 if await declared.waiting(Part("gate", queue)):
                     self.paused[queue] = time.monotonic()
                 else:
@@ -280,7 +286,7 @@ class Consumer:
 
     async def _tend(self) -> None:
         """Give back what lies on a shelf for too long, as long as there are shelves."""
-        while any(each.window for each in self._subscriptions.values()):
+        while any(each.window or len(each.shelf) for each in self._subscriptions.values()):
             await asyncio.sleep(HOLD / 4)
             past = time.monotonic() - HOLD
             awaited = {queue for waiter in self.waiters for queue in waiter.queues}
@@ -335,7 +341,8 @@ class Consumer:
         if self._link is None or not self._link.is_open:
             self._link = await connect(self._address, "backburner worker")
         self._declared = Declared(self._link, self._schema)
-        await self._hear_control(self._link, self._declared)
+        if self._control is None or not self._control.is_open:
+            self._control = await self._hear_control(self._link, self._declared)
         channel = await self._link.channel()
         self._acks = Acks()
         channel.lost.add_done_callback(lambda _: self._lost())
@@ -350,11 +357,12 @@ class Consumer:
         await self._declared.ensure(parts)
         return await self._link.channel()
 
-    async def _hear_control(self, link: Link, declared: Declared) -> None:
+    async def _hear_control(self, link: Link, declared: Declared) -> Channel:
         """Listen to what is told to all workers."""
         control = await link.channel()
         await declared.ensure([Part("control")])
-        queue = (await control.call("queue_declare", queue="", exclusive=True)).queue
+        queue = f"{self._schema.control}.{new_id()}"
+        await control.call("queue_declare", queue=queue, exclusive=True)
         await control.call("queue_bind", queue=queue, exchange=self._schema.control)
         await control.call(
             "basic_consume",
@@ -362,10 +370,15 @@ class Consumer:
             auto_ack=True,
             on_message_callback=lambda *given: self._told(given[3]),
         )
+        return control
 
     def _told(self, body: bytes) -> None:
-        queue, paused = message.told(body)
-        self._spawn(self.set_paused(queue, paused))
+        try:
+            queue, paused = message.told(body)
+        except BrokerError as error:
+            logger.warning("%s", error)
+        else:
+            self._spawn(self.set_paused(queue, paused))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -383,6 +396,7 @@ class Consumer:
 
     def _lost(self) -> None:
         """All that was delivered goes to others."""
+        self._has_lost = True
         self._subscriptions.clear()
         self.paused.clear()
         for waiter in self.waiters:

@@ -154,17 +154,17 @@ def _transport(link: Link, address: Address) -> Iterator[Check]:
 async def _missing_rights(link: Link, schema: Schema) -> list[str]:
     """Each probe names something that does not exist, and is refused for the want of a right, or of that."""
     missing: list[str] = []
-    for name in (f"{schema.prefix}.{NOBODY}", f"amq.gen-{NOBODY}"):
-        probes: list[tuple[str, str, dict[str, Any]]] = [
-            ("configure", "queue_delete", {"queue": name}),
-            ("read", "queue_purge", {"queue": name}),
-            ("write", "queue_bind", {"queue": name, "exchange": f"{schema.prefix}.{NOBODY}"}),
-        ]
-        for right, method, given in probes:
-            # Binding takes the right to read the exchange, too: if that is wanting it tells nothing new.
-            tells = right != "write" or not any(each.startswith("read") for each in missing)
-            if tells and await _is_refused(link, method, given):
-                missing.append(f"{right} {name.removesuffix(NOBODY)}*")
+    name = f"{schema.prefix}.{NOBODY}"
+    probes: list[tuple[str, str, dict[str, Any]]] = [
+        ("configure", "queue_delete", {"queue": name}),
+        ("read", "queue_purge", {"queue": name}),
+        ("write", "queue_bind", {"queue": name, "exchange": name}),
+    ]
+    for right, method, given in probes:
+        # Binding takes the right to read the exchange, too: if that is wanting it tells nothing new.
+        tells = right != "write" or not any(each.startswith("read") for each in missing)
+        if tells and await _is_refused(link, method, given):
+            missing.append(f"{right} {schema.prefix}.*")
     return missing
 
 
@@ -183,12 +183,12 @@ async def _is_refused(link: Link, method: str, given: dict[str, Any]) -> bool:
 def _rights(missing: list[str], address: Address) -> Check:
     if not missing:
         return Check(Level.OK, f"user {address.username!r} may do all that is needed")
-    names = rf"{re.escape(address.prefix)}\..*|amq\.gen.*"
+    names = rf"{re.escape(address.prefix)}\..*"
     return Check(
         Level.FAIL,
         f"user {address.username!r} may not {', '.join(missing)}",
         f"rabbitmqctl set_permissions --vhost {address.vhost} {address.username} "
-        rf"'^({names})$' '^({names}|amq\.default)$' '^({names})$'",
+        rf"'^{names}$' '^({names}|amq\.default)$' '^{names}$'",
     )
 
 

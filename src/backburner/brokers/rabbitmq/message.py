@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from backburner.brokers.rabbitmq.schema import FRONT, Part, Route, Schema, band_of
 from backburner.errors import BrokerError
-from backburner.job import JobRecord, when
+from backburner.job import JobRecord, new_id, when
 from backburner.lifecycle import FINAL, Attempt, Settlement, State
 
 MOST = 100_000
@@ -66,22 +66,31 @@ def unreadable(
     schema: Schema, queue: str, body: bytes, headers: dict[str, Any], error: BrokerError
 ) -> Message:
     """A message that nobody here understands, kept among the dead letters."""
-    kept = {"headers": {**headers, "reason": str(error)}}
+    kept = {"message_id": new_id(), "headers": {**headers, "reason": str(error)}}
     return Message(schema.direct(Part("dead", queue)), body, kept)
 
 
 def note(schema: Schema, part: Part) -> Message:
     """A message that says something by being there."""
-    return Message(schema.direct(part), b"", {})
+    return Message(schema.direct(part), b"", {"message_id": new_id()})
 
 
 def telling(schema: Schema, queue: str, paused: bool) -> Message:
     """Tell all workers that a queue is paused, or goes on."""
-    return Message(Route(schema.control, "", (Part("control"),)), _encode((queue, paused)), {}, False)
+    return Message(
+        Route(schema.control, "", (Part("control"),)),
+        _encode((queue, paused)),
+        {"message_id": new_id()},
+        False,
+    )
 
 
 def told(body: bytes) -> tuple[str, bool]:
-    return _told.decode(body)
+    """Which queue, and whether it is paused. Raises `BrokerError` for a message of somebody else."""
+    try:
+        return _told.decode(body)
+    except msgspec.DecodeError as error:
+        raise BrokerError(f"workers were told something that they do not understand: {error}") from error
 
 
 def dead(schema: Schema, job: JobRecord, now: float, *, history: Sequence[Attempt] = ()) -> Message:

@@ -67,7 +67,7 @@ class Publisher:
         self._declared: Declared | None = None
         self._tag = 0
         self._unconfirmed: OrderedDict[int, tuple[Batch, int]] = OrderedDict()
-        self._returned: set[str | None] = set()
+        self._returned: set[str] = set()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Returns when all are confirmed. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
@@ -149,7 +149,7 @@ class Publisher:
     def _answered(self, batch: Batch, place: int, *, refused: bool) -> None:
         homeless = False
         if self._returned:
-            name = batch.left[place].properties.get("message_id")
+            name = batch.left[place].properties["message_id"]
             homeless = name in self._returned
             self._returned.discard(name)
         batch.answered(place, refused=refused, homeless=homeless)

@@ -28,7 +28,7 @@ from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schema import Part, Schema
-from backburner.job import JobRecord
+from backburner.job import JobRecord, new_id
 from backburner.schedule import Schedule
 
 logger = logging.getLogger("backburner")
@@ -96,7 +96,7 @@ class Schedules:
     ) -> bool:
         """Publish the jobs of a fire together with the next one; False if the schedule is not in hand."""
         known = self._known.get(name)
-        if known is None or known.change.next_at != seen:
+        if known is None or known.change.next_at != seen or not self._holds():
             return False
         last = jobs[-1].id if jobs else known.change.last_job
         moved = Change(known.change.schedule, next_at, last)
@@ -134,12 +134,18 @@ class Schedules:
             channel.raw.basic_ack(tag)
 
     def _acknowledge(self, tag: int) -> None:
-        if self._channel is not None and self._channel.is_open:
+        if self._channel is not None and self._holds():
             self._channel.raw.basic_ack(tag)
+
+    def _holds(self) -> bool:
+        """Whether what is in hand has not gone to another process."""
+        return self._channel is not None and self._channel.is_open
 
     def _message(self, change: Change) -> Message:
         return Message(
-            self._schema.direct(SCHEDULES), msgspec.json.encode(change), {"content_type": "application/json"}
+            self._schema.direct(SCHEDULES),
+            msgspec.json.encode(change),
+            {"content_type": "application/json", "message_id": new_id()},
         )
 
 
