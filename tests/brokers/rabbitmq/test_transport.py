@@ -333,3 +333,12 @@ def test_a_strangers_word_to_all_workers_harms_nobody(connect: Connect) -> None:
     connection.close()
     process.broker.run(process.broker.set_queue("other", paused=True))
     assert process.settle(lifecycle.succeeded(held, None, 0.0, keep=0)) == []
+
+
+@pytest.mark.parametrize("size", [2, 200_000, 3_000_000])
+def test_arguments_of_any_size_arrive(connect: Connect, size: int) -> None:
+    """Of several frames, and beyond what is read in one piece."""
+    process = connect()
+    payload = b'"' + b"x" * size + b'"'
+    process.add(3, payload=payload)
+    assert [job.payload for job in process.claim()] == [payload] * 3

@@ -231,12 +231,8 @@ class Consumer:
             self._names += 1
             tag = f"{band}.{self._names}"
             subscription.tags.append(tag)
-            await channel.call(
-                "basic_consume",
-                queue=self._schema.name(Part("work", queue, band)),
-                consumer_tag=tag,
-                on_message_callback=partial(self._delivered, queue, band, channel),
-            )
+            name = self._schema.name(Part("work", queue, band))
+            await channel.consume(name, tag, partial(self._delivered, queue, band, channel))
         subscription.window = window
 
     async def _cancel(self, channel: Channel, subscription: Subscription) -> None:

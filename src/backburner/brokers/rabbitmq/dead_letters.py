@@ -175,7 +175,7 @@ class DeadLetters:
         """A page of those that match, the last to die first."""
         if which.states != (State.DEAD,) or which.queue is None:
             raise NotSupported(
-                "RabbitMQ alone finds nothing but dead letters, of one queue at a time: name it, as in "
+                "RabbitMQ alone has no lookup but for dead letters, of one queue at a time: name it, as in "
                 "`backburner dead list --queue NAME`; with results=URL all jobs can be found"
             )
         hand = await self._in_hand(which.queue, anew=which.before is None)
@@ -239,8 +239,8 @@ class DeadLetters:
                 by_queue[self._queues[name]].append(name)
         if ids and not by_queue:
             raise NotSupported(
-                "RabbitMQ alone finds dead letters in a queue only, and not by their ids: name the queue, as "
-                "in `backburner dead list --queue NAME`; with results=URL all jobs can be found"
+                "RabbitMQ alone has no lookup: it finds dead letters in a queue, not by id: name the queue, "
+                "as in `backburner dead list --queue NAME`; with results=URL all jobs can be found"
             )
         found = []
         for queue, names in by_queue.items():

@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ and its channels, as coroutines; the only file that knows pika's connections.
+"""One connection to RabbitMQ and its channels, as coroutines.
 
 pika calls back; here a call is awaited, and fails with `Lost` when the connection or the channel ends first.
 All of it runs on one event loop, that of `background.py`.
@@ -13,9 +13,9 @@ from typing import Any
 
 import pika
 from pika import exceptions
-from pika.adapters.asyncio_connection import AsyncioConnection
 
 from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.connection import Connection, Deliveries
 from backburner.brokers.rabbitmq.errors import Lost
 
 # What pika reports with a traceback (a node that restarts, say) is told once: as an error or event of ours.
@@ -25,36 +25,6 @@ HANDSHAKE = 5.0
 """Seconds that a connection may take to open, at most."""
 GOODBYE = 1.0
 """Seconds that the server is given to answer the end of a connection."""
-
-
-class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
-    """pika's connection, which writes once a turn of the event loop.
-
-    pika gives each frame to the socket by itself: four system calls a job, which took half of the time.
-    """
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self._written: list[bytes] = []
-        super().__init__(*given, **named)
-
-    def _adapter_emit_data(self, data: bytes) -> None:
-        if not self._written:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._written.append(data)
-
-    def _adapter_disconnect_stream(self) -> None:
-        self._flush()
-        super()._adapter_disconnect_stream()
-
-    def cut(self) -> None:
-        """End it without a word: its server stands still, or has an alarm, and reads no goodbye."""
-        self._written.clear()
-        self._adapter_disconnect_stream()
-
-    def _flush(self) -> None:
-        written, self._written = self._written, []
-        if written and self._transport is not None:  # it may have ended in this turn
-            super()._adapter_emit_data(b"".join(written))
 
 
 class Channel:
@@ -85,6 +55,11 @@ class Channel:
             self._waiting.discard(answer)
         return frame.method
 
+    async def consume(self, queue: str, tag: str, take: Deliveries) -> None:
+        """Begin a consumer. Raises `Lost`."""
+        self.raw.connection.direct[self.raw.channel_number, tag.encode()] = (self.raw, take)
+        await self.call("basic_consume", queue=queue, consumer_tag=tag, on_message_callback=take)
+
     async def cancel(self, tag: str) -> None:
         """End a consumer. What is delivered until the server answers still reaches its callback.
 
@@ -94,6 +69,7 @@ class Channel:
         await asyncio.sleep(0)
         self.raw._cancelled.discard(tag)
         await answer
+        self.raw.connection.direct.pop((self.raw.channel_number, tag.encode()), None)
 
     def end(self, reason: BaseException) -> None:
         if not self.lost.done():

@@ -1,0 +1,33 @@
+"""The same no-op jobs on dramatiq, which runs them from a virtual environment of its own.
+
+`python -m bench.peers_dramatiq COUNT confirmed|fast` enqueues so many; the rate is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+from bench.tally import Tally
+
+tally = Tally(Path(os.environ["BENCH_TALLY"]))
+broker = RabbitmqBroker(url=os.environ["BENCH_URL"], confirm_delivery="confirmed" in sys.argv)
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor
+def noop(number: int) -> None:
+    tally.count()
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1])
+    began = time.perf_counter()
+    for number in range(count):
+        noop.send(number)
+    print(count / (time.perf_counter() - began))

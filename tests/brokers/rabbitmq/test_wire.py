@@ -1,0 +1,54 @@
+"""Deliveries are read as pika reads them, however the bytes come."""
+
+from __future__ import annotations
+
+import pytest
+from pika import BasicProperties, frame, spec
+
+from backburner.brokers.rabbitmq.wire import LARGE, Incomplete, delivery
+
+PROPERTIES = BasicProperties(message_id="1", headers={"job": "é", "x-delivery-count": 2}, delivery_mode=2)
+
+
+def frames(body: bytes, channel: int = 3, tag: str = "urgent.7", split: int = 5) -> bytes:
+    deliver = spec.Basic.Deliver(tag, delivery_tag=2**40, redelivered=True, exchange="x", routing_key="é")
+    parts = [body[at : at + split] for at in range(0, len(body), split)]
+    return b"".join(
+        each.marshal()
+        for each in (
+            frame.Method(channel, deliver),
+            frame.Header(channel, len(body), PROPERTIES),
+            *(frame.Body(channel, part) for part in parts),
+        )
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"0123456789abc"])
+def test_a_delivery_is_read_in_one_piece(body: bytes) -> None:
+    before, data = frame.Heartbeat().marshal(), frames(body)
+    found = delivery(before + data + b"more", len(before))
+    assert found is not None
+    assert (found.channel, found.consumer_tag, found.delivery_tag) == (3, b"urgent.7", 2**40)
+    assert (found.redelivered, found.body, found.end) == (True, body, len(before) + len(data))
+    assert BasicProperties().decode(found.properties) == PROPERTIES
+
+
+def test_what_has_not_come_yet_is_waited_for() -> None:
+    data = frames(b"0123456789")
+    for end in range(len(data)):
+        with pytest.raises(Incomplete):
+            delivery(data[:end], 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame.Heartbeat().marshal(),
+        frame.Method(3, spec.Basic.QosOk()).marshal(),
+        frame.Method(3, spec.Basic.Deliver("t", 1, False, "", "")).marshal() + frame.Heartbeat().marshal(),
+        frames(b"x" * (LARGE + 1), split=100_000),
+    ],
+    ids=["a heartbeat", "an answer", "frames of others in between", "a large body"],
+)
+def test_all_else_is_left_alone(data: bytes) -> None:
+    assert delivery(data, 0) is None
