@@ -66,8 +66,9 @@ def test_of_a_long_history_the_newest_is_kept_in_full() -> None:
     assert [each.attempt for each in found] == [*range(40 - len(found), 40)]
 
 
-def test_more_than_a_frame_beside_the_arguments_is_refused() -> None:
-    job = JobRecord("1", "t", options=Options(meta={"page": "x" * 120_000}))
+@pytest.mark.parametrize("page", ["x" * 120_000, "ü" * 60_000])
+def test_more_than_a_frame_beside_the_arguments_is_refused(page: str) -> None:
+    job = JobRecord("1", "t", options=Options(meta={"page": page}))
     with pytest.raises(BrokerError, match="pass an id"):
         message.of(SCHEMA, job, 0.0)
 
@@ -78,7 +79,10 @@ def test_a_dead_letter_says_why_in_its_headers() -> None:
     assert (headers["reason"], headers["error"]) == ("attempts used up", "builtins.OSError: away")
 
 
-@pytest.mark.parametrize("headers", [{}, {"job": "no JSON"}, {"job": '{"id": 7}'}, {"job": 7}])
+LONG_ID = {"job": '{"id": "%s", "task": "t"}' % ("i" * 300)}
+
+
+@pytest.mark.parametrize("headers", [{}, {"job": "no JSON"}, {"job": '{"id": 7}'}, {"job": 7}, LONG_ID])
 def test_a_message_of_somebody_else_is_told_from_ours(headers: dict[str, object]) -> None:
     with pytest.raises(BrokerError, match="no job of Backburner"):
         message.received(b"", headers, None)

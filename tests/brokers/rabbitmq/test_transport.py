@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pika
 import pytest
 
 from backburner import lifecycle
+from backburner.brokers.base import Claim
 from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.errors import BrokerError, BrokerUnavailable
 from backburner.lifecycle import ErrorInfo
@@ -342,3 +345,94 @@ def test_arguments_of_any_size_arrive(connect: Connect, size: int) -> None:
     payload = b'"' + b"x" * size + b'"'
     process.add(3, payload=payload)
     assert [job.payload for job in process.claim()] == [payload] * 3
+
+
+def test_a_job_whose_connection_is_lost_during_an_exchange_is_not_taken_for_a_double(
+    connect: Connect, rabbit_server: RabbitServer
+) -> None:
+    process = connect("?patience=60")
+    process.add(2)
+    held, failed = process.claim(2)
+    retry = lifecycle.retrying(failed, BOOM, 0, process.broker.now())
+    rabbit_server.raise_alarm()
+    try:
+        claim = Claim(worker="w", queues=("default",), limit=10)
+        with ThreadPoolExecutor() as pool:
+            exchange = pool.submit(process.broker.run, process.broker.exchange([retry], claim))
+            with pytest.raises(TimeoutError):
+                exchange.result(1)  # it waits for the end of the alarm
+            rabbit_server.close_connections("a test")
+            rabbit_server.clear_alarm()
+            found = exchange.result(60)
+    finally:
+        rabbit_server.clear_alarm()
+    jobs = {job.id: job for job in found.jobs}
+    while held.id not in jobs:
+        job = process.next()
+        jobs[job.id] = job
+    assert jobs[held.id].crashes == 1
+    assert held.id in [*found.lost, *process.settle()]
+
+
+def test_what_a_lost_connection_took_away_is_told_after_an_outage(
+    connect: Connect, rabbit_server: RabbitServer
+) -> None:
+    process = connect("?patience=1")
+    [job] = (process.add(), process.claim())[1]
+    rabbit_server.kill()
+    with pytest.raises(BrokerUnavailable):
+        process.claim()
+    rabbit_server.start()
+    for _ in range(30):
+        try:
+            assert process.settle() == [job.id]
+            break
+        except BrokerUnavailable:
+            continue
+
+
+def test_what_cannot_be_published_harms_no_other(connect: Connect) -> None:
+    process = connect("?patience=5")
+    process.add()
+    with pytest.raises(BrokerError, match="cannot be sent"):
+        process.enqueue(new_job(id="i" * 300))
+    process.add(3)
+    process.add(3, task="t" * 300)
+    assert len(process.claim()) == 7
+
+
+def test_a_settlement_that_rabbitmq_cannot_take_ends_among_the_dead(connect: Connect) -> None:
+    process = connect()
+    process.add(4)
+    first, second, third, other = process.claim()
+    now = process.broker.now()
+    following = lifecycle.succeeded(third, None, 0.0, keep=0)
+    following.follow_ups = [new_job(queue="q" * 250)]
+    settlements = [
+        lifecycle.snoozed(first, 1e9, now),
+        lifecycle.retrying(second, BOOM, math.inf, now),
+        following,
+        lifecycle.succeeded(other, None, 0.0, keep=0),
+    ]
+    assert process.settle(*settlements) == []
+    reasons = [letter["reason"] for letter in letters(process)]
+    assert [reason.count("schedule it later") for reason in reasons] == [1, 1, 0]
+    assert "too long a name" in reasons[2]
+
+
+@KINDS
+def test_a_message_with_a_false_count_harms_nobody(connect: Connect, kind: str) -> None:
+    process = connect(f"?queues={kind}")
+    process.add()
+    connection = pika.BlockingConnection(pika.URLParameters(process.broker.url.partition("?")[0]))
+    connection.channel().basic_publish(
+        "",
+        SCHEMA.name(Part("work", "default", "normal")),
+        b"[]",
+        pika.BasicProperties(headers={"job": '{"id":"1","task":"t"}', "x-delivery-count": "many"}),
+    )
+    connection.close()
+    with process.broker.waiter(["queue:default"]):
+        assert process.next().task == "t"
+        assert process.next().task == "t"
+    assert process.settle() == []

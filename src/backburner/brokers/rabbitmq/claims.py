@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from backburner.brokers.base import Claim, Exchange
 from backburner.brokers.rabbitmq import message
 from backburner.brokers.rabbitmq.consumer import Consumer
@@ -19,9 +21,9 @@ from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schema import Schema
 from backburner.brokers.rabbitmq.shelf import Delivery
-from backburner.errors import BrokerError
+from backburner.errors import BackburnerError, BrokerError
 from backburner.job import JobRecord
-from backburner.lifecycle import Settlement, State, entered
+from backburner.lifecycle import Attempt, Settlement, State, entered
 
 
 class Claims:
@@ -38,10 +40,13 @@ class Claims:
         """By the job's id."""
         self._applied: set[tuple[str, int]] = set()
         """Settled in an exchange that then failed."""
+        self._gone: list[str] = []
+        """Jobs that a lost connection took away, and that was not told yet."""
 
     async def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Exchange:
         """Raises `BrokerError`; nothing is claimed then."""
-        lost = self._voided()
+        self._gone += self._voided()
+        lost: list[str] = []
         quick: dict[str, Delivery] = {}
         kept: dict[str, tuple[Delivery, list[Message]]] = {}
         for each in settlements:
@@ -64,7 +69,8 @@ class Claims:
         except BrokerError:
             self._applied.update(settled)
             raise
-        return Exchange(jobs, lost)
+        gone, self._gone = self._gone, []
+        return Exchange(jobs, gone + lost)
 
     def held(self, worker: str) -> list[JobRecord]:
         jobs = [delivery.received.job for delivery in self._held.values() if self._consumer.holds(delivery)]
@@ -79,10 +85,12 @@ class Claims:
         jobs = []
         for delivery in await self._consumer.take(claim.queues, claim.limit, claim.exclude):
             job = delivery.received.job
-            if job.id in self._held:
-                # Published twice, since a confirm was lost: the one in hand is enough.
-                self._consumer.settle([delivery])
-                continue
+            if (held := self._held.get(job.id)) is not None:
+                if self._consumer.holds(held):
+                    # Published twice, since a confirm was lost: the one in hand is enough.
+                    self._consumer.settle([delivery])
+                    continue
+                self._gone.append(job.id)  # its connection was lost in this very exchange
             job.state, job.worker, job.started_at = State.RUNNING, claim.worker, self._clock()
             job.attempt += 1
             job.token += 1
@@ -104,14 +112,30 @@ class Claims:
             self._held.pop(job_id, None)
         self._consumer.settle([*deliveries.values()])
 
+    @staticmethod
+    def _history(settlement: Settlement, delivery: Delivery) -> list[Attempt]:
+        return [*delivery.received.history, *([settlement.log] if settlement.log else [])]
+
     def _messages(self, settlement: Settlement, delivery: Delivery) -> list[Message]:
-        """What is to be kept of a job when its claim ends so."""
+        """What is to be kept of a job when its claim ends so.
+
+        It is dead if RabbitMQ cannot take that, as of a snooze for ten years: it never could.
+        """
+        try:
+            return self._kept(settlement, delivery)
+        except BackburnerError as error:
+            now = self._clock()
+            job = replace(message.after(settlement.job, settlement), state=State.DEAD, finished_at=now)
+            job.reason = str(error)[:500]
+            return [message.dead(self._schema, job, now, history=self._history(settlement, delivery))]
+
+    def _kept(self, settlement: Settlement, delivery: Delivery) -> list[Message]:
         now, schema = self._clock(), self._schema
         new = [message.of(schema, entered(job, now), now) for job in settlement.follow_ups]
         if settlement.state in (State.SUCCEEDED, State.CANCELLED):
             return new
         job = message.after(settlement.job, settlement)
-        history = [*delivery.received.history, *([settlement.log] if settlement.log else [])]
+        history = self._history(settlement, delivery)
         if settlement.state is State.DEAD:
             return [message.dead(schema, job, now, history=history), *new]
         if settlement.state is State.QUEUED:

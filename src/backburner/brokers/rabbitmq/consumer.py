@@ -251,7 +251,8 @@ class Consumer:
             self._keep(channel, method.delivery_tag, other)
             return
         job, count = received.job, headers.get("x-delivery-count")
-        if count is not None:
+        job.queue = queue  # whatever a stranger has written: it comes back to where it was
+        if isinstance(count, int):
             job.crashes += count
             job.token += count
         elif method.redelivered:

@@ -20,8 +20,12 @@ from backburner.lifecycle import FINAL, Attempt, Settlement, State
 
 MOST = 100_000
 """Bytes of a job's header: all headers of a message have to fit into one frame of 128 KiB."""
+GROWTH = 2_000
+"""Bytes that are left for what is written into it once the job was claimed."""
 HISTORY = 20_000
 """Bytes of the history's header; the oldest tracebacks go first."""
+SHORT = 255
+"""Bytes of a property, at most."""
 
 _encode = msgspec.json.Encoder().encode
 _job = msgspec.json.Decoder(JobRecord)
@@ -125,18 +129,20 @@ def received(body: bytes, headers: dict[str, Any], store: str | None) -> Receive
         lines = _history.decode(headers["history"]) if "history" in headers else []
     except (KeyError, TypeError, msgspec.DecodeError) as error:
         raise BrokerError(f"a message holds no job of Backburner: {error}") from error
+    if len(job.id.encode()) > SHORT:
+        raise BrokerError(f"a message holds no job of Backburner: its id is longer than {SHORT} bytes")
     job.payload = body
     return Received(job, lines, store or "")
 
 
 def _message(route: Route, job: JobRecord, history: Sequence[Attempt], store: str) -> Message:
-    header = _encode(replace(job, payload=NO_ARGUMENTS)).decode()
-    if len(header) > MOST:
+    header = _encode(replace(job, payload=NO_ARGUMENTS))
+    if len(header) > MOST + (GROWTH if job.token else 0):
         raise BrokerError(
             f"job {job.id} has {len(header)} bytes beside its arguments, and RabbitMQ takes {MOST}: store "
             "its meta or its checkpoint elsewhere, and pass an id"
         )
-    headers = {"job": header}
+    headers = {"job": header.decode()}
     if history:
         headers["history"] = _fitting(history)
     return Message(
@@ -145,7 +151,7 @@ def _message(route: Route, job: JobRecord, history: Sequence[Attempt], store: st
         {
             "content_type": "application/json",
             "message_id": job.id,
-            "type": job.task,
+            "type": job.task.encode()[:SHORT].decode(errors="ignore"),
             "headers": headers,
             "app_id": store or None,
         },

@@ -18,6 +18,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from pika import exceptions
+
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.declared import Declared
 from backburner.brokers.rabbitmq.errors import Lost, Refused
@@ -26,6 +28,10 @@ from backburner.brokers.rabbitmq.link import Channel, Link, connect, properties
 from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.schema import Part, Schema
+from backburner.errors import BrokerError
+
+NOT_AMQP = (exceptions.ShortStringTooLong, exceptions.UnsupportedAMQPFieldException)
+"""What pika says of a message that cannot be written down; nothing of it was sent."""
 
 
 class Batch:
@@ -128,9 +134,12 @@ class Publisher:
             batch.begin()
             publish = channel.raw.basic_publish
             for place, (route, body, given, mandatory) in batch.left.items():
+                try:
+                    publish(route.exchange, route.key, body, properties(**given), mandatory)
+                except NOT_AMQP as error:
+                    raise BrokerError(f"message {given['message_id']} cannot be sent: {error!r}") from error
                 self._tag += 1
                 self._unconfirmed[self._tag] = (batch, place)
-                publish(route.exchange, route.key, body, properties(**given), mandatory)
             await batch.done
             self._declared.forget(batch.homeless)
             if batch.refused:

@@ -94,11 +94,11 @@ class Schema:
         part = Part("work", queue, band)
         if delay <= 0:
             return Route("", self.name(part), (part,))
-        seconds = -int(-delay // 1)
-        if seconds > LONGEST:
+        if not delay <= LONGEST:
             raise BrokerError(
-                f"a job can be delayed by {LONGEST} s on RabbitMQ, not by {seconds}: schedule it later"
+                f"a job can be delayed by {LONGEST} s on RabbitMQ, not by {delay:.0f}: schedule it later"
             )
+        seconds = -int(-delay // 1)
         bits = ".".join(f"{seconds:0{LEVELS}b}")
         return Route(
             self._level(seconds.bit_length() - 1), f"{bits}.{_address(part)}", (part, Part("delays"))
