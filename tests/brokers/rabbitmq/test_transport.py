@@ -407,7 +407,7 @@ def test_a_settlement_that_rabbitmq_cannot_take_ends_among_the_dead(connect: Con
     first, second, third, other = process.claim()
     now = process.broker.now()
     following = lifecycle.succeeded(third, None, 0.0, keep=0)
-    following.follow_ups = [new_job(queue="q" * 250)]
+    following.follow_ups = (new_job(queue="q" * 250),)
     settlements = [
         lifecycle.snoozed(first, 1e9, now),
         lifecycle.retrying(second, BOOM, math.inf, now),

@@ -227,13 +227,13 @@ class Consumer:
 
     async def _consume(self, channel: Channel, queue: str, subscription: Subscription, window: int) -> None:
         await channel.call("basic_qos", prefetch_count=min(window, 65_535))
+        subscription.window = window  # before the rest: the server may cancel one of them meanwhile
         for band in (FRONT, *BANDS):
             self._names += 1
             tag = f"{band}.{self._names}"
             subscription.tags.append(tag)
             name = self._schema.name(Part("work", queue, band))
             await channel.consume(name, tag, partial(self._delivered, queue, band, channel))
-        subscription.window = window
 
     async def _cancel(self, channel: Channel, subscription: Subscription) -> None:
         tags, subscription.tags, subscription.window = subscription.tags, [], 0
