@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from bench import deep, drain, enqueue, idle, pickup
+from bench import deep, drain, enqueue, idle, pickup, rabbitmq
 
 DRAIN = drain.name("coroutine", 100)
 
@@ -39,4 +39,22 @@ AIMS = (
     Aim("pick-up at idle, p99: at most 10 ms", pickup.P99, 10, most=True),
     Aim("idle: at most 1% of a core", idle.CPU, 1, most=True),
     Aim("memory, idle: at most 45 MB", idle.PSS, 45, most=True),
+    Aim(
+        "RabbitMQ, in and out: at least half of the bare loop",
+        rabbitmq.CYCLE,
+        0.5,
+        beside=rabbitmq.BARE_CYCLE,
+    ),
+    Aim(
+        "RabbitMQ, drain: at least twice dramatiq at its defaults",
+        rabbitmq.DRAIN,
+        2,
+        beside=rabbitmq.PEER_DRAIN,
+    ),
+    Aim(
+        "RabbitMQ, drain with two processes: at least twice dramatiq, tuned",
+        rabbitmq.DRAIN_TWO,
+        2,
+        beside=rabbitmq.PEER_TUNED,
+    ),
 )

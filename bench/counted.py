@@ -13,10 +13,10 @@ app = Backburner(os.environ["BENCH_URL"], results=os.environ.get("BENCH_RESULTS"
 
 
 @app.task
-async def coroutine(number: int) -> None:
+async def coroutine(number: int) -> None:  # noqa: ARG001
     tally.count()
 
 
 @app.task
-def function(number: int) -> None:
+def function(number: int) -> None:  # noqa: ARG001
     tally.count()

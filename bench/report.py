@@ -17,21 +17,35 @@ from rich.table import Table
 from bench.aims import AIMS
 from bench.figures import Sample, Sizes
 
-PACKAGES = ("backburner", "msgspec", "uvloop")
+PACKAGES = {"sqlite": ("backburner", "msgspec", "uvloop"), "rabbitmq": ("backburner", "msgspec", "pika")}
+TITLES = {"sqlite": "Benchmarks", "rabbitmq": "Benchmarks on RabbitMQ"}
 INTRODUCTION = """\
-# Benchmarks
+# {title}
 
-Written by `make bench ARGS=--write`; every figure is from one run of the command below. Each is the median of
+Written by `{command} --write`; every figure is from one run of the command below. Each is the median of
 {rounds}, with the lowest and the highest beside it. Absolute figures are this machine's: compare ratios.
 """
-EXPLANATION = """\
+EXPLANATIONS = {
+    "sqlite": """\
 A drain is counted from the start of the first job to the end of the last, by the times in the database; "from
 worker ready" includes the worker's first claim. Its jobs do nothing, and return a number that is stored. The
 bare loop (`bench/bare.py`) does the same directly on sqlite3, in one thread, and is the ceiling. "Few" and
 "many" waiting behind a drain are the counts shallow and deep. Pick-up is counted from before `enqueue` is
 called in one process to the first line of the function in another. Memory is PSS, of a supervisor and one
 worker process.
-"""
+""",
+    "rabbitmq": """\
+All on one node of RabbitMQ with two schedulers, on the same cores as its clients. A drain is counted from
+the start of the first job to that of the last; all had been enqueued before. Its jobs do nothing but count
+themselves, in both libraries. Backburner's messages go to quorum queues, persistent and confirmed; its
+worker is one process unless two are named, with a hundred coroutines or eight threads, and acknowledges a
+job after it ended: at least once. The bare loop (`bench/bare_rabbitmq.py`) publishes to a quorum queue with
+a thousand unconfirmed, and consumes with a thousand ahead and one acknowledgement for a hundred; it looks
+at nothing. dramatiq's queues are durable and classic, as it declares them; its messages are persistent, and
+acknowledged after the job ended: at least once. Its defaults are two processes of eight threads; tuned
+means two of four and a prefetch of 1,000. Neither stores results.
+""",
+}
 
 
 class Row(NamedTuple):
@@ -44,8 +58,9 @@ class Row(NamedTuple):
 class Report:
     """Gathers the samples of all rounds; `command` is how to repeat the run of these `sizes`."""
 
-    def __init__(self, command: str, sizes: Sizes) -> None:
+    def __init__(self, command: str, sizes: Sizes, about: str = "sqlite") -> None:
         self.command = command
+        self.about = about
         self.sizes = sizes
         self.samples: dict[str, list[float]] = {}
         self.units: dict[str, str] = {}
@@ -67,7 +82,13 @@ class Report:
 
     def markdown(self) -> str:
         rounds = max(map(len, self.samples.values()), default=0)
-        parts = [INTRODUCTION.format(rounds=f"{rounds} round{'s' if rounds > 1 else ''}")]
+        parts = [
+            INTRODUCTION.format(
+                title=TITLES[self.about],
+                command=self.command,
+                rounds=f"{rounds} round{'s' if rounds > 1 else ''}",
+            )
+        ]
         parts.append("\n".join(f"- {name}: {value}" for name, value in self.setting().items()) + "\n")
         for title, columns, rows in self._tables():
             rule = ("---", *["---:"] * (len(columns) - 1))
@@ -75,7 +96,7 @@ class Report:
                 "| " + " | ".join(cells) + " |" for cells in (columns, rule, *(row.cells for row in rows))
             ]
             parts.append("\n".join([f"## {title}", "", *lines]) + "\n")
-        return "\n".join([*parts, EXPLANATION])
+        return "\n".join([*parts, EXPLANATIONS[self.about]])
 
     def as_json(self) -> dict[str, Any]:
         figures = {
@@ -101,7 +122,7 @@ class Report:
             "command": self.command,
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-            "versions": ", ".join(_versions()),
+            "versions": ", ".join(_versions(self.about)),
             "counts": ", ".join(f"{name} {count:,}" for name, count in self.sizes._asdict().items()),
         }
 
@@ -127,10 +148,10 @@ class Report:
         yield "Figures", ("figure", "median", "lowest – highest"), figures
 
 
-def _versions() -> Iterator[str]:
+def _versions(about: str) -> Iterator[str]:
     yield f"{platform.python_implementation()} {platform.python_version()}"
-    yield f"SQLite {sqlite3.sqlite_version}"
-    for package in PACKAGES:
+    yield f"SQLite {sqlite3.sqlite_version}" if about == "sqlite" else "RabbitMQ 3.10.8 (Debian)"
+    for package in PACKAGES[about]:
         try:
             yield f"{package} {version(package)}"
         except PackageNotFoundError:

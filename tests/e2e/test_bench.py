@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -36,3 +38,17 @@ def test_an_unknown_measure_is_refused_with_the_ones_there_are() -> None:
 
     assert ended.returncode == 2
     assert "'speed' is none of enqueue, drain, pickup, idle, deep" in ended.stderr
+
+
+@pytest.mark.timeout(180)
+def test_rabbitmq_is_measured_beside_the_bare_loop_and_dramatiq(
+    rabbit_server: object, tmp_path: Path
+) -> None:
+    figures = tmp_path / "figures.json"
+
+    ended = bench("--only=rabbitmq", "--short", "--repeats=1", f"--json={figures}")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(figures.read_text())
+    assert len(found["aims"]) == 3
+    assert all(figure["median"] > 0 for figure in found["figures"].values())

@@ -31,8 +31,12 @@ class Keeper:
         if self._ended:
             raise Lost
         if self._opening is None or self._opening.done():
-            self._opening = asyncio.ensure_future(self._connect())
-        self._channel = await shielded(self._opening)
+            self._opening = asyncio.ensure_future(self._fill())
+        return await shielded(self._opening)
+
+    async def _fill(self) -> Channel:
+        """Kept also when whoever asked for it has lost patience."""
+        self._channel = await self._connect()
         return self._channel
 
     async def call_off(self) -> None:

@@ -1,6 +1,6 @@
 """The same no-op jobs on dramatiq, which runs them from a virtual environment of its own.
 
-`python -m bench.peers_dramatiq COUNT confirmed|fast` enqueues so many; the rate is printed.
+`python -m bench.on_dramatiq COUNT [confirmed]` sends so many and prints the rate; `flush` empties the queue.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ broker = RabbitmqBroker(url=os.environ["BENCH_URL"], confirm_delivery="confirmed
 dramatiq.set_broker(broker)
 
 
-@dramatiq.actor
-def noop(number: int) -> None:
+@dramatiq.actor  # type: ignore[untyped-decorator]  # without types
+def noop(number: int) -> None:  # noqa: ARG001
     tally.count()
 
 
@@ -30,4 +30,7 @@ if __name__ == "__main__":
     began = time.perf_counter()
     for number in range(count):
         noop.send(number)
-    print(count / (time.perf_counter() - began))
+    if "flush" in sys.argv:
+        broker.flush_all()
+    else:
+        print(count / (time.perf_counter() - began))
