@@ -34,3 +34,4 @@ if __name__ == "__main__":
         broker.flush_all()
     else:
         print(count / (time.perf_counter() - began))
+    broker.close()  # or what is not confirmed may not have been sent
