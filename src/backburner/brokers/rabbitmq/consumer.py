@@ -14,6 +14,9 @@
    nothing for that long takes no more until the next claim. Going back is being published to the front of
    the queue, so that RabbitMQ's count of redeliveries remains one of crashes and lost connections.
 6. A lost connection is opened again by the next claim, for which whoever waits is woken.
+7. RabbitMQ counts how often a message went to others, and not whether its job ran. What was in hand twice
+   when a process or a connection ended goes to the queue of suspects, of which each process gets one at a
+   time. Only there does it become a poison pill: one bystander at most with each end, not a whole window.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from backburner.brokers.rabbitmq.keeper import Keeper
 from backburner.brokers.rabbitmq.link import Channel, Link, connect
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.publisher import Publisher
-from backburner.brokers.rabbitmq.schema import BANDS, FRONT, Part, Schema
+from backburner.brokers.rabbitmq.schema import LANES, SUSPECTS, SUSPICIOUS, Part, Schema
 from backburner.brokers.rabbitmq.shelf import Delivery, Shelf
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.errors import BackburnerError, BrokerError
@@ -60,7 +63,7 @@ GOODBYE = 2.0
 
 
 class Subscription:
-    """The consumers on one queue: one for each band."""
+    """The consumers on one queue: one for each lane."""
 
     def __init__(self) -> None:
         self.shelf = Shelf()
@@ -76,6 +79,11 @@ class Subscription:
         self.claimed_at = 0.0
         self.pace = 0.0
         """Deliveries claimed a second, of late."""
+
+    @property
+    def windowed(self) -> list[str]:
+        """The consumers that have the window; that of the suspects has its own."""
+        return [tag for tag in self.tags if not tag.startswith(SUSPECTS)]
 
     def wanted(self, limit: int, skipped: int) -> int:
         """How many deliveries may be out for a claim of `limit` that looks past so many."""
@@ -136,7 +144,7 @@ class Consumer:
                 async with self._changing:
                     await channel.call("basic_qos", prefetch_count=1)
             except BaseException:
-                self._untake(taken)
+                self.untake(taken)
                 raise
             taken += self._pick(queues, limit - len(taken), exclude)
         return taken
@@ -151,7 +159,8 @@ class Consumer:
                 taken += found
         return taken
 
-    def _untake(self, deliveries: Sequence[Delivery]) -> None:
+    def untake(self, deliveries: Sequence[Delivery]) -> None:
+        """Put what was taken back to its place on the shelf."""
         for delivery in reversed(deliveries):
             if self.holds(delivery):
                 subscription = self._subscription(delivery.queue)
@@ -207,7 +216,7 @@ class Consumer:
             channel, declared = await self._keeper.channel(), self._declared
             assert declared is not None
             subscription = self._subscription(queue)
-            await declared.ensure(Part("work", queue, band) for band in (FRONT, *BANDS))
+            await declared.ensure(Part("work", queue, band) for band in LANES)
             if not subscription.tags:
                 if await declared.waiting(Part("gate", queue)):
                     self.paused[queue] = time.monotonic()
@@ -216,7 +225,7 @@ class Consumer:
             if queue in self.paused:
                 return
             try:
-                await self._cancel(channel, subscription)
+                await self._cancel(channel, subscription, subscription.windowed)
                 await self._consume(channel, queue, subscription, window)
             except asyncio.CancelledError:
                 # Some of the consumers are there, and it is not known which: begin anew.
@@ -226,17 +235,22 @@ class Consumer:
             self._tending = asyncio.ensure_future(self._tend())
 
     async def _consume(self, channel: Channel, queue: str, subscription: Subscription, window: int) -> None:
-        await channel.call("basic_qos", prefetch_count=min(window, 65_535))
         subscription.window = window  # before the rest: the server may cancel one of them meanwhile
-        for band in (FRONT, *BANDS):
+        await channel.call("basic_qos", prefetch_count=min(window, 65_535))
+        for band in LANES:
+            if band == SUSPECTS:
+                if subscription.tags != subscription.windowed:
+                    continue  # it has its consumer: another one would be given another job
+                await channel.call("basic_qos", prefetch_count=1)
             self._names += 1
             tag = f"{band}.{self._names}"
             subscription.tags.append(tag)
             name = self._schema.name(Part("work", queue, band))
             await channel.consume(name, tag, partial(self._delivered, queue, band, channel))
 
-    async def _cancel(self, channel: Channel, subscription: Subscription) -> None:
-        tags, subscription.tags, subscription.window = subscription.tags, [], 0
+    async def _cancel(self, channel: Channel, subscription: Subscription, tags: Sequence[str]) -> None:
+        subscription.tags = [tag for tag in subscription.tags if tag not in tags]
+        subscription.window = 0
         for tag in tags:
             await channel.cancel(tag)
 
@@ -250,16 +264,19 @@ class Consumer:
             other = message.unreadable(self._schema, queue, body, headers, error)
             self._keep(channel, method.delivery_tag, other)
             return
-        job, count = received.job, headers.get("x-delivery-count")
+        job, counted = received.job, headers.get("x-delivery-count")
         job.queue = queue  # whatever a stranger has written: it comes back to where it was
-        if isinstance(count, int):
-            job.crashes += count
-            job.token += count
-        elif method.redelivered:
+        again = counted if isinstance(counted, int) else int(method.redelivered)
+        crashes = job.crashes + again
+        suspect = again and crashes >= SUSPICIOUS and band != SUSPECTS
+        if suspect:
+            crashes = max(job.crashes, SUSPICIOUS)
+        job.token += again
+        if suspect or (again and counted is None):
             # A classic queue does not count: the message is replaced by one that does.
-            counted = replace(job, crashes=job.crashes + 1, token=job.token + 1)
-            self._keep(channel, method.delivery_tag, self._returned(received, counted))
+            self._keep(channel, method.delivery_tag, self._returned(received, replace(job, crashes=crashes)))
             return
+        job.crashes = crashes
         self._subscription(queue).shelf.add(
             Delivery(queue, channel, method.delivery_tag, received, time.monotonic()), band
         )
@@ -299,7 +316,8 @@ class Consumer:
         async with self._changing:
             if (channel := self._keeper.open) is not None:
                 with suppress(Lost):
-                    await self._cancel(channel, self._subscription(queue))
+                    subscription = self._subscription(queue)
+                    await self._cancel(channel, subscription, subscription.tags)
 
     async def _give_back(self, subscription: Subscription, until: float) -> None:
         """Put what was delivered before then back to its place in line, for others."""
@@ -388,7 +406,7 @@ class Consumer:
             if tag in subscription.tags and self._declared is not None:
                 subscription.tags.remove(tag)
                 subscription.window = 0
-                self._declared.forget(Part("work", queue, band) for band in (FRONT, *BANDS))
+                self._declared.forget(Part("work", queue, band) for band in LANES)
                 self._wake(queue)
 
     def _lost(self) -> None:

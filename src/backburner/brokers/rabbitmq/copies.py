@@ -37,7 +37,7 @@ from backburner.brokers.rabbitmq.errors import Lost, translation
 from backburner.brokers.rabbitmq.link import Channel
 from backburner.brokers.rabbitmq.message import Message, Received
 from backburner.brokers.rabbitmq.publisher import Publisher
-from backburner.brokers.rabbitmq.schema import BANDS, FRONT, Part, Schema
+from backburner.brokers.rabbitmq.schema import LANES, Part, Schema
 from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable
 
 logger = logging.getLogger("backburner")
@@ -260,7 +260,7 @@ class Copies:
             self._trouble = ""
 
     async def _begin(self, queue: str) -> None:
-        parts = [Part("work", queue, band) for band in (FRONT, *BANDS)]
+        parts = [Part("work", queue, band) for band in LANES]
         channel = await self._consumer.channel(parts)
         hand = self._hands[queue] = Hand(channel)
         await channel.call("basic_qos", prefetch_count=WINDOW)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from backburner.brokers.rabbitmq.schema import FRONT, Part, Route, Schema, band_of
+from backburner.brokers.rabbitmq.schema import FRONT, SUSPECTS, SUSPICIOUS, Part, Route, Schema, band_of
 from backburner.errors import BrokerError
 from backburner.job import JobRecord, new_id, when
 from backburner.lifecycle import FINAL, Attempt, Settlement, State
@@ -63,7 +63,8 @@ def of(
 
 def returned(schema: Schema, job: JobRecord, *, store: str = "", history: Sequence[Attempt] = ()) -> Message:
     """The message for a job that comes back to its place in line."""
-    return _message(schema.route(job.queue, FRONT), job, history, store)
+    band = SUSPECTS if job.crashes >= SUSPICIOUS else FRONT
+    return _message(schema.route(job.queue, band), job, history, store)
 
 
 def unreadable(

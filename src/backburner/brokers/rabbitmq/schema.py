@@ -1,7 +1,8 @@
 """What is declared in RabbitMQ: queues, exchanges, and how they are bound.
 
 1. The jobs of a queue wait in one AMQP queue for each band of priority, `PREFIX.BAND.QUEUE`. A worker takes
-   from the higher band first. `front` holds what comes back to its place in line.
+   from the higher band first. `front` holds what comes back to its place in line, and `suspects` what may
+   be killing its workers: `consumer.py` says how they are taken.
 2. What is not due yet waits in the levels `PREFIX.delay.27` … `PREFIX.delay.0`. Level n keeps every message
    for 2^n seconds and hands it to the level below, whose exchange keeps it for another 2^(n-1) seconds or
    passes it on, as the bits of the delay say that its routing key begins with. All messages of a level wait
@@ -25,8 +26,13 @@ from typing import Any, NamedTuple
 from backburner.errors import BrokerError, ConfigError
 
 FRONT = "front"
+SUSPECTS = "suspects"
 BANDS = {"urgent": 50, "high": 1, "normal": 0, "low": -49, "idle": -100}
 """The lowest priority of each band, highest band first."""
+LANES = (FRONT, *BANDS, SUSPECTS)
+"""All queues in which the jobs of one queue wait."""
+SUSPICIOUS = 2
+"""Times that a job went to others with the end of a connection, or a process, until it is a suspect."""
 LEVELS = 28
 LONGEST = 2**LEVELS - 1
 """Seconds that a job can be delayed: eight and a half years."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 
 from backburner.brokers.rabbitmq.message import Received
-from backburner.brokers.rabbitmq.schema import BANDS, FRONT, band_of
+from backburner.brokers.rabbitmq.schema import BANDS, band_of
 
 
 class Delivery:
@@ -36,7 +36,7 @@ class Shelf:
 
     def add(self, delivery: Delivery, band: str) -> None:
         own = band_of(delivery.received.job.priority)
-        self._lines[own, band == FRONT].append(delivery)
+        self._lines[own, band not in BANDS].append(delivery)
 
     def older(self, than: float) -> Iterator[Delivery]:
         """Take away what came before that time."""

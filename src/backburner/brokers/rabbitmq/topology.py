@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.errors import Lost, root
 from backburner.brokers.rabbitmq.link import Channel, Link
-from backburner.brokers.rabbitmq.schema import BANDS, FRONT, LEVELS, Declaration, Part, Schema
+from backburner.brokers.rabbitmq.schema import LANES, LEVELS, Declaration, Part, Schema
 from backburner.doctor import Check, Level
 from backburner.words import plural
 
@@ -134,7 +134,7 @@ async def compare(link: Link, address: Address, schema: Schema, queues: Collecti
 
 def _parts(queue: str) -> list[Part]:
     return [
-        *(Part("work", queue, band) for band in (FRONT, *BANDS)),
+        *(Part("work", queue, band) for band in LANES),
         Part("dead", queue),
         Part("gate", queue),
     ]
@@ -187,7 +187,7 @@ def _queue(look: Look, schema: Schema, queue: str) -> Iterator[Check]:
     def found(part: Part) -> Found | None:
         return look.queues.get(schema.name(part))
 
-    lanes = [each for band in (FRONT, *BANDS) if (each := found(Part("work", queue, band)))]
+    lanes = [each for band in LANES if (each := found(Part("work", queue, band)))]
     gate, dead = found(Part("gate", queue)), found(Part("dead", queue))
     ready = sum(each.ready for each in lanes)
     waits = f"queue {queue!r} has {plural(ready, 'job', 'jobs')} waiting"
