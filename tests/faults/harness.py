@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import resource
 import signal
@@ -22,6 +23,7 @@ import psutil
 
 from backburner import Backburner, Job, State
 from backburner.brokers.base import Filter
+from backburner.errors import BrokerUnavailable
 from backburner.job import JobRecord
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
@@ -199,6 +201,10 @@ def started(folder: Path) -> int:
     return marks(folder, "started.txt").total()
 
 
+def has_run(folder: Path, count: int) -> bool:
+    return effects(folder).total() > count
+
+
 def open_gate(folder: Path, gate: str = "gate") -> None:
     """Let the jobs end that wait for it."""
     (folder / gate).touch()
@@ -222,3 +228,19 @@ def unfinished(app: Backburner) -> int:
     queues = app.broker.run(app.broker.queues())
     left = (State.QUEUED, State.SCHEDULED, State.RETRYING, State.RUNNING)
     return sum(queue.counts.get(state, 0) for queue in queues for state in left)
+
+
+def produce(url: str, count: int) -> tuple[list[str], int]:
+    """Enqueue so many jobs, one by one and in batches; their ids, and how often the broker gave up."""
+    app = Backburner(url)
+    task = app.named("fault_tasks.quick")
+    returned: list[str] = []
+    refused = 0
+    while len(returned) < count:
+        batch = random.choice([1, 1, 1, 20, 100])
+        try:
+            returned += [job.id for job in task.enqueue_many([(0.001,)] * min(batch, count - len(returned)))]
+        except BrokerUnavailable:  # whether these are stored is not known; others are enqueued instead
+            refused += 1
+    app.close()
+    return returned, refused

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from backburner import Backburner, State
-from backburner.errors import BrokerUnavailable
-from tests.faults.harness import effects, node, stored, unfinished, wait_until
+from tests.faults.harness import effects, has_run, node, produce, stored, unfinished, wait_until
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
@@ -34,22 +33,6 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServ
         yield server
 
 
-def produce(url: str, count: int) -> tuple[list[str], int]:
-    """Enqueue so many jobs, one by one and in batches; their ids, and how often the broker gave up."""
-    app = Backburner(url)
-    task = app.named("fault_tasks.quick")
-    returned: list[str] = []
-    refused = 0
-    while len(returned) < count:
-        batch = random.choice([1, 1, 1, 20, 100])
-        try:
-            returned += [job.id for job in task.enqueue_many([(0.001,)] * min(batch, count - len(returned)))]
-        except BrokerUnavailable:  # whether these are stored is not known; others are enqueued instead
-            refused += 1
-    app.close()
-    return returned, refused
-
-
 def cut_at_random(proxy: Proxy, ended: threading.Event) -> int:
     """Reset every connection now and then, until told that it is enough; how often that was."""
     cuts = 0
@@ -57,10 +40,6 @@ def cut_at_random(proxy: Proxy, ended: threading.Event) -> int:
         proxy.cut()
         cuts += 1
     return cuts
-
-
-def has_run(folder: Path, count: int) -> bool:
-    return effects(folder).total() > count
 
 
 @pytest.mark.xdist_group("heavy")
