@@ -191,6 +191,14 @@ def broken() -> None:
     raise ValueError("no retry can help")
 
 
+@app.task
+async def on_time(due: float) -> None:
+    """Leaves another mark as well if that time has not come."""
+    if time.time() < due:
+        leave_mark("early.txt")
+    leave_mark()
+
+
 @contextmanager
 def own_transaction() -> Iterator[Any]:
     """A transaction on the queue's own database, which the task commits."""
