@@ -86,9 +86,13 @@ class Claims:
         for delivery in await self._consumer.take(claim.queues, claim.limit, claim.exclude):
             job = delivery.received.job
             if (held := self._held.get(job.id)) is not None:
-                if self._consumer.holds(held):
+                if self._consumer.holds(held) and job.token < held.received.job.token:
                     # Published twice, since a confirm was lost: the one in hand is enough.
                     self._consumer.settle([delivery])
+                    continue
+                if self._consumer.holds(held):
+                    # What comes after the attempt in hand, which another exchange is about to settle.
+                    self._consumer.untake([delivery])
                     continue
                 self._gone.append(job.id)  # its connection was lost in this very exchange
             job.state, job.worker, job.started_at = State.RUNNING, claim.worker, self._clock()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from backburner.brokers.rabbitmq.errors import Lost
-from backburner.brokers.rabbitmq.link import Channel
+from backburner.brokers.rabbitmq.link import HANDSHAKE, Channel
 from backburner.brokers.shield import shielded
 
 
@@ -40,8 +40,11 @@ class Keeper:
         return self._channel
 
     async def call_off(self) -> None:
-        """Open nothing more."""
+        """Open nothing more. What is being opened gets the time to: pika leaves a socket behind when a
+        connection is called off in the middle of its handshake.
+        """
         self._ended = True
         if self._opening is not None and not self._opening.done():
+            await asyncio.wait([self._opening], timeout=HANDSHAKE)
             self._opening.cancel()
             await asyncio.wait([self._opening])
