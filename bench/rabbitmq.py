@@ -37,7 +37,7 @@ JOBS = 20_000
 BARE_PUBLISH, BARE_CONSUME = "bare publish", "bare consume"
 BARE_CYCLE = "bare publish and consume, one after the other"
 BARE_SINGLE = "bare publish, each confirmed before the next"
-BULK, SINGLE = "enqueue, bulk", "enqueue, single"
+BULK, SINGLE = "enqueue in bulk", "enqueue one by one"
 DRAIN, DRAIN_TWO, DRAIN_FUNCTIONS = (
     "drain, coroutines",
     "drain, coroutines, 2 processes",
