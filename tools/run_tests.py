@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ("3.11", "3.12", "3.13")
 # What an interpreter can change. The rest (browser, type checkers, documents) is run once.
 CORE = ("tests/unit", "tests/conformance", "tests/stateful", "tests/brokers")
-# Its parts are run by themselves on each interpreter, and it takes minutes.
-COMPOSED = "tests/conformance/test_rabbitmq_results.py"
+# They wait for RabbitMQ more than they run Python, and take minutes. Its shipped suite is run on each.
+ONCE = ("tests/conformance/test_rabbitmq_results.py", "tests/brokers/rabbitmq")
 
 
 class Run(NamedTuple):
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         core = [folder for folder in CORE if (ROOT / folder).exists()]
         others = other_interpreters()
-        core.append(f"--ignore={COMPOSED}")
+        core += [f"--ignore={path}" for path in ONCE]
         runs += [pytest(name, environment(name, python), core) for name, python in others.items()]
         if not others:
             print(f"\nNo other Python of {', '.join(SUPPORTED)} found: tested on {here} only.")

@@ -101,7 +101,7 @@ def test_the_doctor_makes_no_file_where_there_is_none(folder: Path, operator: Op
 
 def test_a_new_file_is_migrated_once(folder: Path, operator: Operator, url: str) -> None:
     first = operator.read("migrate").splitlines()
-    assert first == ["applied initial", f"{url} is up to date"]
+    assert first == ["applied initial", "applied identity", f"{url} is up to date"]
     assert (folder / "shop.db").exists()
     assert operator.read("migrate") == f"{url} is up to date\n"
     assert operator.read("jobs") == "no such jobs\n"

@@ -57,7 +57,7 @@ def test_a_file_of_a_newer_version(
     folder: Path, job: str, operator: Operator, command: tuple[str, ...]
 ) -> None:
     with closing(sqlite3.connect("shop.db")) as connection:
-        connection.execute("UPDATE backburner_schema SET number = 99")
+        connection.execute("INSERT INTO backburner_schema VALUES (99, 'a newer one')")
         connection.commit()
     said = operator.refused(*filled(command, job))
     assert said.startswith(f"{folder}/shop.db has schema 99, made by a newer Backburner; this one knows ")

@@ -167,20 +167,20 @@ def test_a_file_that_may_only_be_read(
 
 def test_a_file_of_a_newer_version(broker: SqliteBroker, path: Path) -> None:
     job = add(broker)
-    connection(broker).execute("UPDATE backburner_schema SET number = 99")
+    connection(broker).execute("INSERT INTO backburner_schema VALUES (99, 'a newer one')")
     broker.close()
     with pytest.raises(
         SchemaError, match=f"{path} has schema 99, made by a newer Backburner.*: upgrade the package"
     ):
         add(broker)
     with closing(sqlite3.connect(path)) as fixed:
-        fixed.execute("UPDATE backburner_schema SET number = 1")
+        fixed.execute("DELETE FROM backburner_schema WHERE number = 99")
         fixed.commit()
     assert {job.id, add(broker).id} == ids(broker)
 
 
 def test_a_newer_file_is_not_migrated_either(broker: SqliteBroker) -> None:
-    connection(broker).execute("UPDATE backburner_schema SET number = 99")
+    connection(broker).execute("INSERT INTO backburner_schema VALUES (99, 'a newer one')")
     with pytest.raises(SchemaError, match="made by a newer Backburner"):
         broker.migrate()
 
