@@ -157,7 +157,8 @@ def test_more_than_are_in_hand_at_once(
     jobs = dead_letters(broker, 25)
     assert find(operator) == ids(jobs)[19::-1]
     assert len(operator.run(operator.delete(ids(jobs)[:20]))) == 20
-    assert set(find(operator)) == {*ids(jobs)[20:]}
+    left = {*ids(jobs)[20:]}
+    assert any(set(find(operator)) == left for _ in range(200)), "the server sends them when it has heard"
 
 
 def test_what_no_worker_could_read_is_listed_and_can_only_be_deleted(
