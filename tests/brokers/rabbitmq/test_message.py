@@ -30,7 +30,7 @@ def attempt(number: int, traceback: str) -> Attempt:
 
 def there_and_back(job: JobRecord, history: list[Attempt], store: str = "") -> message.Received:
     sent = message.of(SCHEMA, job, 0.0, history=history, store=store)
-    return message.received(sent.body, sent.properties["headers"], sent.properties["app_id"])
+    return message.received(sent.body, {**sent.properties.headers}, sent.properties.app_id)
 
 
 def test_a_job_comes_out_as_it_went_in() -> None:
@@ -75,7 +75,7 @@ def test_more_than_a_frame_beside_the_arguments_is_refused(page: str) -> None:
 
 def test_a_dead_letter_says_why_in_its_headers() -> None:
     job = JobRecord("1", "t", state=State.DEAD, reason="attempts used up")
-    headers = message.dead(SCHEMA, job, 0.0, history=[attempt(1, "Traceback")]).properties["headers"]
+    headers = message.dead(SCHEMA, job, 0.0, history=[attempt(1, "Traceback")]).properties.headers
     assert (headers["reason"], headers["error"]) == ("attempts used up", "builtins.OSError: away")
 
 

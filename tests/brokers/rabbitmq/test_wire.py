@@ -1,11 +1,12 @@
-"""Deliveries are read as pika reads them, however the bytes come."""
+"""Messages are read and written as pika does it, however the bytes come."""
 
 from __future__ import annotations
 
 import pytest
 from pika import BasicProperties, frame, spec
+from pika.exceptions import UnsupportedAMQPFieldException
 
-from backburner.brokers.rabbitmq.wire import LARGE, Incomplete, delivery
+from backburner.brokers.rabbitmq.wire import LARGE, Incomplete, Properties, delivery, publication
 
 PROPERTIES = BasicProperties(message_id="1", headers={"job": "é", "x-delivery-count": 2}, delivery_mode=2)
 
@@ -52,3 +53,29 @@ def test_what_has_not_come_yet_is_waited_for() -> None:
 )
 def test_all_else_is_left_alone(data: bytes) -> None:
     assert delivery(data, 0) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"0123456789"], ids=["empty", "one frame", "three frames"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        Properties("1"),
+        Properties("é", {"job": "ü", "count": 2, "more": {"a": [None]}}, "application/json", "x.y", "s"),
+    ],
+    ids=["little", "all"],
+)
+def test_a_publication_is_what_pika_writes(given: Properties, body: bytes) -> None:
+    named = {name: value for name, value in given._asdict().items() if value}
+    written = [
+        frame.Method(3, spec.Basic.Publish(exchange="x", routing_key="é", mandatory=True)),
+        frame.Header(3, len(body), BasicProperties(delivery_mode=2, **named)),
+        *(frame.Body(3, body[at : at + 4]) for at in range(0, len(body), 4)),
+    ]
+    assert publication(3, "x", "é", True, given, body, 4) == b"".join(each.marshal() for each in written)
+
+
+def test_what_amqp_cannot_say_is_refused() -> None:
+    with pytest.raises(ValueError, match="bytes must be in range"):
+        publication(3, "", "key", True, Properties("x" * 256), b"", 4)
+    with pytest.raises(UnsupportedAMQPFieldException):
+        publication(3, "", "key", True, Properties("1", {"job": object()}), b"", 4)

@@ -31,6 +31,15 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
 
     # Writing -----------------------------------------------------------------------------------------
 
+    @property
+    def most(self) -> int:
+        """Bytes of a body that fit into one frame."""
+        return int(self._body_max_length)
+
+    def send(self, frames: bytes) -> None:
+        """Frames that were written without pika."""
+        self._output_marshaled_frames([frames])
+
     def _adapter_emit_data(self, data: bytes) -> None:
         if not self._written:
             asyncio.get_running_loop().call_soon(self._flush)

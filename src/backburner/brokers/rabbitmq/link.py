@@ -17,12 +17,15 @@ from pika import exceptions
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.connection import Connection, Deliveries
 from backburner.brokers.rabbitmq.errors import Lost
+from backburner.brokers.rabbitmq.wire import Properties, publication
+from backburner.errors import BrokerError
 
 # What pika reports with a traceback (a node that restarts, say) is told once: as an error or event of ours.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 HANDSHAKE = 5.0
 """Seconds that a connection may take to open, at most."""
+NOT_AMQP = (ValueError, exceptions.UnsupportedAMQPFieldException, exceptions.ShortStringTooLong)
 GOODBYE = 1.0
 """Seconds that the server is given to answer the end of a connection."""
 
@@ -70,6 +73,19 @@ class Channel:
         self.raw._cancelled.discard(tag)
         await answer
         self.raw.connection.direct.pop((self.raw.channel_number, tag.encode()), None)
+
+    def publish(self, exchange: str, key: str, mandatory: bool, properties: Properties, body: bytes) -> None:
+        """Send a message. Raises `Lost`, and `BrokerError` for one that cannot be written down."""
+        if not self.is_open:
+            raise Lost from (self.lost.result() if self.lost.done() else None)
+        connection = self.raw.connection
+        try:
+            frames = publication(
+                self.raw.channel_number, exchange, key, mandatory, properties, body, connection.most
+            )
+        except NOT_AMQP as error:
+            raise BrokerError(f"message {properties.message_id} cannot be sent: {error!r}") from error
+        connection.send(frames)
 
     def end(self, reason: BaseException) -> None:
         if not self.lost.done():
@@ -177,11 +193,6 @@ async def connect(address: Address, name: str) -> Link:
     if isinstance(found, BaseException):
         raise found
     return Link(found)
-
-
-def properties(**given: Any) -> Any:
-    """AMQP properties of a message that the server keeps on disk."""
-    return pika.BasicProperties(delivery_mode=2, **given)
 
 
 def _give(future: asyncio.Future[Any], value: Any) -> None:

@@ -7,13 +7,15 @@ headers, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from backburner.brokers.rabbitmq.schema import FRONT, SUSPECTS, SUSPICIOUS, Part, Route, Schema, band_of
+from backburner.brokers.rabbitmq.wire import NO_HEADERS, Properties
 from backburner.errors import BrokerError
 from backburner.job import JobRecord, new_id, when
 from backburner.lifecycle import FINAL, Attempt, Settlement, State
@@ -39,7 +41,7 @@ class Message(NamedTuple):
 
     route: Route
     body: bytes
-    properties: dict[str, Any]
+    properties: Properties
     mandatory: bool = True
     """Whether it has to find a queue."""
 
@@ -71,13 +73,13 @@ def unreadable(
     schema: Schema, queue: str, body: bytes, headers: dict[str, Any], error: BrokerError
 ) -> Message:
     """A message that nobody here understands, kept among the dead letters."""
-    kept = {"message_id": new_id(), "headers": {**headers, "reason": str(error)}}
+    kept = Properties(new_id(), {**headers, "reason": str(error)})
     return Message(schema.direct(Part("dead", queue)), body, kept)
 
 
 def note(schema: Schema, part: Part) -> Message:
     """A message that says something by being there."""
-    return Message(schema.direct(part), b"", {"message_id": new_id()})
+    return Message(schema.direct(part), b"", Properties(new_id()))
 
 
 def telling(schema: Schema, queue: str, paused: bool) -> Message:
@@ -85,7 +87,7 @@ def telling(schema: Schema, queue: str, paused: bool) -> Message:
     return Message(
         Route(schema.control, "", (Part("control"),)),
         _encode((queue, paused)),
-        {"message_id": new_id()},
+        Properties(new_id()),
         False,
     )
 
@@ -100,12 +102,10 @@ def told(body: bytes) -> tuple[str, bool]:
 
 def dead(schema: Schema, job: JobRecord, now: float, *, history: Sequence[Attempt] = ()) -> Message:
     """The dead letter of a job."""
-    found = _message(schema.direct(Part("dead", job.queue)), job, history, "")
-    headers = found.properties["headers"]
-    headers |= {"reason": job.reason or "dead", "died_at": when(now)}
+    more = {"reason": job.reason or "dead", "died_at": when(now)}
     if history and history[-1].error:
-        headers["error"] = f"{history[-1].error}: {history[-1].message}"[:1000]
-    return found
+        more["error"] = f"{history[-1].error}: {history[-1].message}"[:1000]
+    return _message(schema.direct(Part("dead", job.queue)), job, history, "", more)
 
 
 def after(job: JobRecord, settlement: Settlement) -> JobRecord:
@@ -136,27 +136,28 @@ def received(body: bytes, headers: dict[str, Any], store: str | None) -> Receive
     return Received(job, lines, store or "")
 
 
-def _message(route: Route, job: JobRecord, history: Sequence[Attempt], store: str) -> Message:
+def _message(
+    route: Route, job: JobRecord, history: Sequence[Attempt], store: str, more: Mapping[str, str] = NO_HEADERS
+) -> Message:
     header = _encode(replace(job, payload=NO_ARGUMENTS))
     if len(header) > MOST + (GROWTH if job.token else 0):
         raise BrokerError(
             f"job {job.id} has {len(header)} bytes beside its arguments, and RabbitMQ takes {MOST}: store "
             "its meta or its checkpoint elsewhere, and pass an id"
         )
-    headers = {"job": header.decode()}
+    headers = {"job": header.decode(), **more}
     if history:
         headers["history"] = _fitting(history)
     return Message(
         route,
         job.payload,
-        {
-            "content_type": "application/json",
-            "message_id": job.id,
-            "type": job.task.encode()[:SHORT].decode(errors="ignore"),
-            "headers": headers,
-            "app_id": store or None,
-        },
+        Properties(job.id, headers, "application/json", _short(job.task), store),
     )
+
+
+@lru_cache
+def _short(text: str) -> str:
+    return text.encode()[:SHORT].decode(errors="ignore")
 
 
 def _fitting(history: Sequence[Attempt]) -> str:

@@ -18,20 +18,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from pika import exceptions
-
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.declared import Declared
 from backburner.brokers.rabbitmq.errors import Lost, Refused
 from backburner.brokers.rabbitmq.keeper import Keeper
-from backburner.brokers.rabbitmq.link import Channel, Link, connect, properties
+from backburner.brokers.rabbitmq.link import Channel, Link, connect
 from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.schema import Part, Schema
-from backburner.errors import BrokerError
 
-NOT_AMQP = (exceptions.ShortStringTooLong, exceptions.UnsupportedAMQPFieldException)
-"""What pika says of a message that cannot be written down; nothing of it was sent."""
+TOGETHER = 100
+"""Messages that go out in one turn of the event loop: the server takes them while the next are written."""
 
 
 class Batch:
@@ -132,14 +129,14 @@ class Publisher:
             if channel.lost.done():
                 raise Lost from channel.lost.result()
             batch.begin()
-            publish = channel.raw.basic_publish
-            for place, (route, body, given, mandatory) in batch.left.items():
-                try:
-                    publish(route.exchange, route.key, body, properties(**given), mandatory)
-                except NOT_AMQP as error:
-                    raise BrokerError(f"message {given['message_id']} cannot be sent: {error!r}") from error
+            for place, (route, body, properties, mandatory) in [*batch.left.items()]:
+                if batch.done.done():
+                    break
+                channel.publish(route.exchange, route.key, mandatory, properties, body)
                 self._tag += 1
                 self._unconfirmed[self._tag] = (batch, place)
+                if not self._tag % TOGETHER:
+                    await asyncio.sleep(0)
             await batch.done
             self._declared.forget(batch.homeless)
             if batch.refused:
@@ -158,7 +155,7 @@ class Publisher:
     def _answered(self, batch: Batch, place: int, *, refused: bool) -> None:
         homeless = False
         if self._returned:
-            name = batch.left[place].properties["message_id"]
+            name = batch.left[place].properties.message_id
             homeless = name in self._returned
             self._returned.discard(name)
         batch.answered(place, refused=refused, homeless=homeless)

@@ -28,6 +28,7 @@ from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schema import Part, Schema
+from backburner.brokers.rabbitmq.wire import Properties
 from backburner.job import JobRecord, new_id
 from backburner.schedule import Schedule
 
@@ -145,7 +146,7 @@ class Schedules:
         return Message(
             self._schema.direct(SCHEDULES),
             msgspec.json.encode(change),
-            {"content_type": "application/json", "message_id": new_id()},
+            Properties(new_id(), content_type="application/json"),
         )
 
 

@@ -79,6 +79,7 @@ class Schema:
     def __init__(self, prefix: str, kind: str) -> None:
         self.prefix = prefix
         self.kind = kind
+        self._direct: dict[Part, Route] = {}
 
     # Names -------------------------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ class Schema:
         """For a job that is due in `delay` seconds. Raises `BrokerError` for too long a delay."""
         part = Part("work", queue, band)
         if delay <= 0:
-            return Route("", self.name(part), (part,))
+            return self.direct(part)
         if not delay <= LONGEST:
             raise BrokerError(
                 f"a job can be delayed by {LONGEST} s on RabbitMQ, not by {delay:.0f}: schedule it later"
@@ -111,7 +112,11 @@ class Schema:
         )
 
     def direct(self, part: Part) -> Route:
-        return Route("", self.name(part), (part,))
+        """Straight into that queue."""
+        found = self._direct.get(part)
+        if found is None:
+            found = self._direct[part] = Route("", self.name(part), (part,))
+        return found
 
     def _level(self, level: int) -> str:
         return f"{self.prefix}.delay.{level}" if level >= 0 else f"{self.prefix}.due"

@@ -1,19 +1,29 @@
-"""The frames of one delivery, read in one piece (pure): AMQP 0-9-1, sections 2.3.5 and 4.2.
+"""The frames of one message, read and written in one piece (pure): AMQP 0-9-1, sections 2.3.5 and 4.2.
 
-A delivery is a method frame (basic.deliver), a header frame and the frames of its body; each has a type, a
-channel, a size, a payload and an end mark. pika makes objects of all of them and hands them around, 30 µs a
-delivery, half of what a job without work cost its worker.
+A message is a method frame (basic.publish or basic.deliver), a header frame and the frames of its body; each
+has a type, a channel, a size, a payload and an end mark. pika makes objects of all of them and hands them
+around: 30 µs a delivery, half of what a job without work cost its worker, and 10 µs a publication.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pika import data as amqp
 
 FRAME = struct.Struct(">BHI")
+HEAD = struct.Struct(">HHQH")
 EIGHT = struct.Struct(">Q")
 METHOD, HEADER, BODY = 1, 2, 3
+END = b"\xce"
+BASIC = 60
+PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
 DELIVER = b"\x00\x3c\x00\x3c"
+ON_DISK = b"\x02"
 LARGE = 1 << 20
 """Bytes from which on a body is left to pika, which gathers it as it comes."""
 
@@ -33,6 +43,63 @@ class Deliver(NamedTuple):
     body: bytes
     end: int
     """Where the next frame begins."""
+
+
+NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Properties(NamedTuple):
+    """What stands beside the body of a message that is published. The server keeps it on disk."""
+
+    message_id: str
+    headers: Mapping[str, Any] = NO_HEADERS
+    content_type: str = ""
+    type: str = ""
+    app_id: str = ""
+
+
+def publication(
+    channel: int, exchange: str, key: str, mandatory: bool, given: Properties, body: bytes, most: int
+) -> bytes:
+    """A basic.publish with its message; a frame has `most` bytes of the body at most.
+
+    Raises `ValueError` or one of pika's `AMQPError`s for what cannot be written down.
+    """
+    flags, pieces = 0, []
+    for flag, piece in (
+        (1 << 15, given.content_type and _short(given.content_type)),
+        (1 << 13, given.headers and _table(given.headers)),
+        (1 << 12, ON_DISK),
+        (1 << 7, _short(given.message_id)),
+        (1 << 5, given.type and _short(given.type)),
+        (1 << 3, given.app_id and _short(given.app_id)),
+    ):
+        if piece:
+            flags |= flag
+            pieces.append(piece)
+    head = HEAD.pack(BASIC, 0, len(body), flags) + b"".join(pieces)
+    frames = [_publish(channel, exchange, key, mandatory), FRAME.pack(HEADER, channel, len(head)), head, END]
+    for start in range(0, len(body), most):
+        part = body[start : start + most]
+        frames += FRAME.pack(BODY, channel, len(part)), part, END
+    return b"".join(frames)
+
+
+@lru_cache
+def _publish(channel: int, exchange: str, key: str, mandatory: bool) -> bytes:
+    payload = PUBLISH + _short(exchange) + _short(key) + bytes([mandatory])
+    return FRAME.pack(METHOD, channel, len(payload)) + payload + END
+
+
+def _short(text: str) -> bytes:
+    written = text.encode()
+    return bytes([len(written)]) + written  # which raises ValueError beyond 255 bytes
+
+
+def _table(given: Mapping[str, Any]) -> bytes:
+    pieces: list[bytes] = []
+    amqp.encode_table(pieces, given)
+    return b"".join(pieces)
 
 
 def delivery(data: bytes, at: int) -> Deliver | None:
