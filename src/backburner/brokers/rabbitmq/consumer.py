@@ -137,7 +137,8 @@ class Consumer:
             if self._is_paused(queue):
                 continue
             if not need <= subscription.window <= 4 * need + 64:
-                await self._subscribe(queue, need + need // 4 * (subscription.pace > 100))
+                # To change a window takes 14 round trips: one that grows does so in few steps.
+                await self._subscribe(queue, need + need * (subscription.pace > 100))
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit:
             try:
