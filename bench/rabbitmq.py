@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 import uuid
-import venv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,9 +27,10 @@ from bench import bare_rabbitmq as bare
 from bench.figures import Sample, Sizes
 from bench.tally import Tally
 from bench.worker import ROOT
+from peers.environments import interpreter
+from peers.systems import DRAMATIQ_PACKAGE
 from tests.servers.rabbitmq import RabbitServer
 
-DRAMATIQ = "dramatiq[rabbitmq]==2.2.1"
 PATIENCE = 60.0
 JOBS = 20_000
 
@@ -51,7 +51,7 @@ TUNED = ({"dramatiq_queue_prefetch": "1000"}, ("--processes", "2", "--threads", 
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[Sample]:
     jobs, singles = min(sizes.drain, JOBS), sizes.enqueue
-    python = _environment()
+    python = interpreter("dramatiq", DRAMATIQ_PACKAGE)
     with RabbitServer() as server:
         bare.publish(server.url, jobs)  # the node and the clients warm up
         bare.consume(server.url, jobs)
@@ -151,14 +151,3 @@ def _drained(
 
 def _settings(url: str, tally: Path) -> dict[str, str]:
     return {**os.environ, "BENCH_URL": url, "BENCH_TALLY": str(tally)}
-
-
-def _environment() -> Path:
-    """The interpreter of a virtual environment with dramatiq in it."""
-    folder = ROOT / ".venv-dramatiq"
-    python = folder / "bin" / "python"
-    if not (folder / "bin" / "dramatiq").exists():
-        venv.create(folder, with_pip=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", DRAMATIQ]
-        subprocess.run(pip, check=True)
-    return python
