@@ -199,9 +199,11 @@ class Worker:
                     await self._wait_for_change(LOOK_PAST if soon else IDLE_POLL)
                     continue
                 settlements, self._buffer = self._buffer, []
+                name = self.id
                 exchange = await self._exchange(settlements, claim)
                 self._settled(settlements, exchange)
-                self._take(exchange.jobs)
+                if self.id == name:  # else they are rescued, and may come here again while they still ran
+                    self._take(exchange.jobs)
                 if exchange.jobs:
                     self._stop_listening()
                 elif not self._buffer and claim is not None:
@@ -363,6 +365,11 @@ class Worker:
                 self._start(self._suspects.popleft())
 
     def _start(self, job: JobRecord) -> None:
+        earlier = self.running.get(job.id)
+        if earlier is not None:  # of the two claims only the later one can hold
+            if earlier.job.token > job.token:
+                return
+            self._lose(earlier)
         task = self.app.tasks[job.task]
         limit = job.options.timeout
         if limit is None:

@@ -1,0 +1,113 @@
+"""A job that comes to a worker once more while an earlier claim of it is still in hand there.
+
+The model checker found the ways to this (docs/decisions/0040-model-checking.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from backburner import Backburner, current_job
+from backburner.brokers.base import Beat, Exchange, Operation
+from backburner.brokers.sqlite.broker import SqliteBroker
+from backburner.worker.embedded import EmbeddedWorker
+from tests.worker.helpers import LONG, within
+from tests.worker.test_zombie import expire
+
+T = TypeVar("T")
+
+
+@pytest.fixture(params=["sqlite"])
+def broker_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class HoldsBack(SqliteBroker):
+    """The answer of the first exchange that brings jobs arrives when the test lets it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.claimed, self.arrives = asyncio.Event(), asyncio.Event()
+
+    async def arun(self, operation: Operation[T]) -> T:
+        answer = await super().arun(operation)
+        if isinstance(answer, Exchange) and answer.jobs and not self.claimed.is_set():
+            self.claimed.set()
+            await self.arrives.wait()
+        return answer
+
+
+class Work:
+    """A job that runs until the test lets it end."""
+
+    def __init__(self, app: Backburner) -> None:
+        self.begun = asyncio.Queue[int]()
+        self.release = asyncio.Event()
+        self.lost: list[int] = []
+        self.task = app.task(name="work")(self.work)
+
+    async def work(self) -> int:
+        job = current_job()
+        self.begun.put_nowait(job.token)
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.lost.append(job.token)
+            raise
+        return job.token
+
+    async def next(self) -> int:
+        async with asyncio.timeout(LONG):
+            return await self.begun.get()
+
+
+async def renewed(embedded: EmbeddedWorker) -> None:
+    """Until it has learned that its lease was lost, and has a new name."""
+    name = embedded.worker.id
+    embedded.maintenance.nudge(embedded.maintenance.heartbeat)
+    async with asyncio.timeout(LONG):
+        while embedded.worker.id == name:  # noqa: ASYNC110 - a new name sends no signal
+            await asyncio.sleep(0.01)
+
+
+async def test_jobs_that_were_given_to_its_earlier_name_are_left_to_their_rescue(
+    make_app: Callable[..., Backburner],
+) -> None:
+    app = make_app(lease=200, heartbeat=100)
+    broker = app.broker = HoldsBack(app.settings.url)
+    work = Work(app)
+    job = work.task.enqueue()
+    async with app.worker(concurrency=2) as embedded:
+        await within(broker.claimed)
+        expire(app, embedded)
+        app.broker.run(app.broker.rescue(1, 3))
+        await renewed(embedded)
+        broker.arrives.set()
+        assert await work.next() == 2
+        work.release.set()
+        assert await job.aresult(timeout=LONG) == 2
+    assert (work.begun.empty(), work.lost) == (True, [])
+
+
+async def test_the_earlier_attempt_is_stopped_and_the_later_one_counts(
+    make_app: Callable[..., Backburner],
+) -> None:
+    app = make_app(lease=200, heartbeat=100)
+    work = Work(app)
+    app.task(name="wake")(lambda: None)
+    job = work.task.enqueue()
+    async with app.worker(concurrency=2) as embedded:
+        assert await work.next() == 1
+        expire(app, embedded)
+        app.broker.run(app.broker.rescue(1, 3))
+        # Its first heartbeat, once more: it was sent twice, and the server carries one of them out only now.
+        app.broker.run(app.broker.heartbeat([Beat(worker=embedded.worker.id, lease=200.0, new=True)]))
+        app.tasks["wake"].enqueue()
+        assert await work.next() == 2
+        work.release.set()
+        assert await job.aresult(timeout=LONG) == 2
+    assert work.lost == [1]
