@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from backburner import Job, events
+from backburner import Backburner, Job, current_job, events
 from backburner.brokers.base import Filter
-from tests.worker.helpers import KINDS, LONG, Seen
+from tests.worker.helpers import KINDS, LONG, Seen, within
+from tests.worker.test_zombie import expire, hear_nothing
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -55,3 +58,29 @@ async def test_a_task_that_returns_without_a_commit_has_failed_and_is_tried_agai
     assert [line.attempt for line in job.history()] == [1]
     assert job.record.attempt == 2
     assert (effects(kinds), follow_ups(kinds)) == ([job.id], 1)
+
+
+async def test_what_was_rolled_back_is_no_success_when_the_lease_was_lost_as_well(
+    make_app: Callable[..., Backburner], kinds: Any
+) -> None:
+    app = make_app(lease=200, heartbeat=100)
+    seen, begun, release = Seen(app), asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def work() -> None:
+        with kinds.effects() as own:
+            await current_job().acomplete_in(own, "undone")
+            own.rollback()
+        begun.set()
+        await release.wait()
+
+    job = work.enqueue()
+    async with app.worker(concurrency=1) as zombie:
+        zombie.maintenance.heartbeat.perform = hear_nothing
+        await within(begun)
+        expire(app, zombie)
+        app.broker.run(app.broker.rescue(1, 3))
+        release.set()
+        [lost] = await seen.wait(events.LostLease)
+        assert (lost.job.id, job.refresh().state) == (job.id, "queued")
+    assert seen.of(events.Succeeded) == []

@@ -19,6 +19,7 @@ from backburner.brokers.base import Claim, Exchange, Operation
 from backburner.brokers.shield import shielded
 from backburner.errors import BrokerError, BrokerUnavailable
 from backburner.events import BrokerDown, BrokerUp
+from backburner.lifecycle import State
 
 if TYPE_CHECKING:
     from backburner.app import Backburner
@@ -66,20 +67,49 @@ class Exchanges:
             except BrokerError as error:
                 unanswered = True
                 self._looks = [time.monotonic() + seconds for seconds in LOOK_AGAIN]
-                if self.connected:
-                    self.connected = False
-                    self._app.events.emit(BrokerDown(error=str(error)))
+                self._failed(error)
                 if self._hopeless():
                     # Nothing was recorded: the leases run out, and others get the jobs.
                     return Exchange([], [each.job.id for each in settlements])
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 2.0)
                 continue
-            if not self.connected:
-                self.connected = True
-                self._app.events.emit(BrokerUp())
+            self._went_through()
             self.seconds = time.monotonic() - began
             return exchange
+
+    async def committed(self, completions: list[Settlement]) -> list[Settlement]:
+        """Those whose jobs have succeeded at their claims, however long it takes to learn. A job that is not
+        there any more was final. When it is hopeless, none.
+        """
+        pause = 0.05
+        while True:
+            try:
+                found = await self._ask(self._app.broker.get([each.job.id for each in completions]))
+            except BrokerError as error:
+                self._failed(error)
+                if self._hopeless():
+                    return []
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 2.0)
+                continue
+            self._went_through()
+            stored = {job.id: (job.state, job.token) for job in found}
+            return [
+                each
+                for each in completions
+                if stored.get(each.job.id) in (None, (State.SUCCEEDED, each.job.token))
+            ]
+
+    def _failed(self, error: BrokerError) -> None:
+        if self.connected:
+            self.connected = False
+            self._app.events.emit(BrokerDown(error=str(error)))
+
+    def _went_through(self) -> None:
+        if not self.connected:
+            self.connected = True
+            self._app.events.emit(BrokerUp())
 
     def give_up(self) -> None:
         """For now: it has something to record, and the broker does not answer."""

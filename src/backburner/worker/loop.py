@@ -201,7 +201,7 @@ class Worker:
                 settlements, self._buffer = self._buffer, []
                 name = self.id
                 exchange = await self._exchange(settlements, claim)
-                self._settled(settlements, exchange)
+                await self._settled(settlements, exchange)
                 if self.id == name:  # else they are rescued, and may come here again while they still ran
                     self._take(exchange.jobs)
                 if exchange.jobs:
@@ -263,12 +263,13 @@ class Worker:
         waiting = (job.id for jobs in self._in_hand() for job in jobs)
         return {*self.running, *(each.job.id for each in self._buffer), *waiting}
 
-    def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
+    async def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
         events, lost = self.app.events, exchange.lost
         quick = not events.wanted(Succeeded)
+        committed = await self._committed(settlements, lost) if self._completions else {}
         for each in settlements:
-            completion = self._completions.pop(each.job.id, None) if self._completions else None
             if lost and each.job.id in lost:
+                completion = committed.get(each.job.id)
                 if completion is not None:
                     settled(events, completion)
                 else:
@@ -277,6 +278,16 @@ class Worker:
                 settled(events, each)
         if lost:
             self._drop(set(lost) - {each.job.id for each in settlements})
+
+    async def _committed(self, settlements: list[Settlement], lost: list[str]) -> dict[str, Settlement]:
+        """The completions to report as successes. That a settlement was refused does not say that there was
+        a commit: the lease may have been lost as well. So the jobs are looked at, where anybody listens.
+        """
+        ended = [self._completions.pop(each.job.id, None) for each in settlements]
+        refused = [each for each in ended if each is not None and each.job.id in lost]
+        if not refused or not (self.app.events.wanted(Succeeded) or self.app.events.wanted(LostLease)):
+            return {}
+        return {each.job.id: each for each in await self._exchanges.committed(refused)}
 
     def _drop(self, ids: set[str]) -> None:
         """These jobs went to others while they were in hand here."""
