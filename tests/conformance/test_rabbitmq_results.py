@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,3 +25,13 @@ def make_broker(
     yield lambda clock: RabbitWithResults(url, store(clock))
     # One topology for all tests, emptied for each: to make it takes longer than most tests.
     rabbit_server.evaluate('[rabbit_amqqueue:purge(Queue) || Queue <- rabbit_amqqueue:list(<<"/">>)]')
+
+
+@pytest.fixture
+def runner(make_broker: MakeBroker, request: pytest.FixtureRequest) -> Iterator[asyncio.Runner | None]:
+    """Blocking calls with one store, an event loop with the others: each store has both in its own suite."""
+    if request.node.callspec.params["make_broker"] == "sqlite-file":
+        yield None
+    else:
+        with asyncio.Runner() as runner:
+            yield runner
