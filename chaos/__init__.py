@@ -1,0 +1,1 @@
+"""Everything breaks at once, for minutes, and afterwards every promise is checked."""
