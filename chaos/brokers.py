@@ -26,8 +26,8 @@ class Target(NamedTuple):
     """The queue's own database, past the proxy; empty where nothing completes in a transaction."""
     servers: tuple[Server, ...] = ()
     proxies: tuple[Proxy, ...] = ()
-    messages: Callable[[], int] | None = None
-    """How many jobs are in it, where it cannot be asked by id."""
+    messages: Callable[[], dict[str, int]] | None = None
+    """How many jobs are in which of its queues, where it cannot be asked by id."""
     settle: Callable[[], None] = lambda: None
     """Called once all queues are there."""
 
@@ -67,7 +67,7 @@ def _redis(stack: ExitStack, folder: Path) -> tuple[str, RedisServer, Proxy]:
     return proxy.url(server.url), server, proxy
 
 
-def _messages(server: RabbitServer) -> int:
+def _messages(server: RabbitServer) -> dict[str, int]:
     """Of jobs that are not dead; the periodic tasks' are always there."""
     found = server.messages().items()
-    return sum(count for name, count in found if not re.search(r"\.(dead|schedules)\b", name))
+    return {name: n for name, n in found if n and not re.search(r"\.(dead|schedules)\b", name)}

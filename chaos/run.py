@@ -183,12 +183,21 @@ def _backlog(app: Backburner, found: Target) -> str:
     """As a number; "?" when the broker does not say."""
     try:
         if found.messages is not None:
-            return str(found.messages())
+            return str(sum(found.messages().values()))
         queues = app.broker.run(app.broker.queues())
         left = sum(count for queue in queues for state, count in queue.counts.items() if state not in FINAL)
         return str(left)
     except Exception as error:  # noqa: BLE001 - it is away just now, in one of many ways
         return f"? ({type(error).__name__})"
+
+
+def _left(app: Backburner, found: Target) -> dict[str, int]:
+    """What is there, by its queue or its state."""
+    if found.messages is not None:
+        return {f"left in {name}": count for name, count in found.messages().items()}
+    queues = app.broker.run(app.broker.queues())
+    counts = sum((Counter(queue.counts) for queue in queues), Counter[str]())
+    return {f"{state} jobs": count for state, count in counts.items() if state not in FINAL}
 
 
 def _drain(nodes: Nodes, backlog: Callable[[], str], tell: Callable[[str], None]) -> tuple[int, float | None]:
@@ -226,7 +235,7 @@ def _judge(
             claims.setdefault(line.seen.job, set()).add(line.seen.token)
         if isinstance(line.seen, Settled):
             counts[f"state {line.seen.state}"] += 1
-    rest = {"jobs that are left": 0} if drained is not None else {"backlogs that were not drained in time": 1}
+    rest = _left(app, found) if drained is None else {}
     if Capability.LOOKUP in app.broker.capabilities:
         stored = {job.id: job for job in _find(app)}
         for job in stored.values():
