@@ -6,14 +6,15 @@ The model checker found the ways to this (docs/decisions/0040-model-checking.md)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import pytest
 
 from backburner import Backburner, current_job
-from backburner.brokers.base import Beat, Exchange, Operation
+from backburner.brokers.base import Beat, Directives, Exchange, Operation
 from backburner.brokers.sqlite.broker import SqliteBroker
+from backburner.errors import BrokerUnavailable
 from backburner.worker.embedded import EmbeddedWorker
 from tests.worker.helpers import LONG, within
 from tests.worker.test_zombie import expire
@@ -107,6 +108,46 @@ async def test_the_earlier_attempt_is_stopped_and_the_later_one_counts(
         # Its first heartbeat, once more: it was sent twice, and the server carries one of them out only now.
         app.broker.run(app.broker.heartbeat([Beat(worker=embedded.worker.id, lease=200.0, new=True)]))
         app.tasks["wake"].enqueue()
+        assert await work.next() == 2
+        work.release.set()
+        assert await job.aresult(timeout=LONG) == 2
+    assert work.lost == [1]
+
+
+class HoldsBackABeat(SqliteBroker):
+    """A first heartbeat is held back in the network, and arrives when the test says so."""
+
+    lossy = False
+    beat: Beat | None = None
+
+    def heartbeat(self, beats: Sequence[Beat]) -> Operation[Directives]:
+        directives = yield from super().heartbeat(beats)
+        if beats[0].new and self.lossy:
+            self.lossy, self.beat = False, beats[0]
+            raise BrokerUnavailable("the connection broke before the answer came")
+        return directives
+
+    def arrives_late(self) -> None:
+        assert self.beat is not None
+        self.run(super().heartbeat([self.beat]))
+
+
+async def test_a_first_heartbeat_that_arrives_late_brings_no_lease_back(
+    make_app: Callable[..., Backburner],
+) -> None:
+    app = make_app(lease=200, heartbeat=100)
+    broker = app.broker = HoldsBackABeat(app.settings.url)
+    work = Work(app)
+    async with app.worker(concurrency=1) as embedded:
+        broker.lossy = True
+        expire(app, embedded)
+        await renewed(embedded)
+        job = work.task.enqueue()
+        assert await work.next() == 1
+        expire(app, embedded)
+        app.broker.run(app.broker.rescue(1, 3))
+        broker.arrives_late()
+        await renewed(embedded)
         assert await work.next() == 2
         work.release.set()
         assert await job.aresult(timeout=LONG) == 2

@@ -118,8 +118,9 @@ class EmbeddedWorker:
 
     async def _renew(self) -> None:
         """Take a new name. The broker knows it before the worker uses it: no other is given jobs."""
-        name = new_worker_id(os.getpid())
         while True:
+            # Another one for each try: a first heartbeat that arrives late would bring a lost lease back.
+            name = new_worker_id(os.getpid())
             try:
                 await self._app.broker.arun(self._app.broker.heartbeat([self._beat(name, new=True)]))
             except BrokerError as error:

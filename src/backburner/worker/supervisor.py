@@ -280,8 +280,9 @@ class Supervisor:
 
         False when the process was told to end meanwhile.
         """
-        process.worker_id = worker_id = new_worker_id(process.pid)
         while True:
+            # Another one for each try: a first heartbeat that arrives late would bring a lost lease back.
+            process.worker_id = worker_id = new_worker_id(process.pid)
             try:
                 await self._beat(process, new=True)
             except BrokerError as error:
