@@ -3,12 +3,16 @@
 1. spin makes a C program of the model, with the bounds and the variant that are asked for.
 2. That is compiled and run. It stops at the first promise that is broken, or has seen everything.
 3. The way to a broken promise is played again and told step by step.
+
+By hand, with other bounds or a variant: `python -m tests.models.checker JOBS=1 FAULTS=1 NO_FENCE`.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +22,7 @@ from tools.servers import SPIN
 
 MODEL = Path(__file__).with_name("life_of_a_job.pml")
 DEEPEST = 100_000
-MEMORY = 4_000
+MEMORY = 8_000
 """Megabytes. A run that wants more fails."""
 
 
@@ -58,12 +62,14 @@ def explore(folder: Path, *switches: str, cycles: bool = False) -> Explored:
 
 
 def _story(told: str, lines: list[str]) -> list[str]:
-    """Of all that spin tells: which process did what, by the line of the model that it chose."""
+    """Which process did what, by the words beside the line of the model that it chose."""
     story: list[str] = []
     for process, name, number in re.findall(r"proc +(\d+) \((\w+)\S*\) \S+?:(\d+) \(state", told):
-        line = lines[int(number) - 1].strip()
-        step = f"{name} {process}, line {number}: {line.removeprefix(':: ')}"
-        if re.match(r":: (atomic|d_step|x\.claims)", line) and step not in story[-1:]:
+        words = re.match(r"\s*:: /\* (.+?) \*/", lines[int(number) - 1])
+        # The first two pairs of processes are those of the two workers.
+        who = f"{name} {(int(process) - 1) // 2}" if name in ("Store", "Worker") else name
+        step = f"{who}: {words[1]}" if words else ""
+        if step and step not in story[-1:]:
             story.append(step)
     return story
 
@@ -72,3 +78,10 @@ def _run(folder: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        result = explore(Path(made), *sys.argv[1:])
+    print(*result.story, sep="\n")
+    print(f"{result.states:,} states; broken: {result.broken or 'nothing'}")

@@ -188,7 +188,17 @@ inline clear(x) {
 #define MAY_GO_ON(x) (!MUST_WAIT(0, x.settle[0]) && !MUST_WAIT(1, x.settle[1]))
 #endif
 
-/* Write how a claim ends, if it still holds. What becomes of the job was decided with what the claim said. */
+#ifdef RESCUE_COUNTS_NO_CRASH
+#define CRASHES(c) c.crashes
+#else
+#define CRASHES(c) (c.crashes + 1)
+#endif
+
+/* What becomes of a job, decided with what the claim said. */
+#define BECOMES(s) (s.verb == SUCCEED -> SUCCEEDED : (s.verb == RELEASE -> QUEUED : (s.verb == CRASH \
+    -> (CRASHES(s.claim) >= POISON_AFTER -> DEAD : QUEUED) : (s.claim.attempt >= MAX_ATTEMPTS -> DEAD : RETRYING))))
+
+/* Write how a claim ends, if it still holds. An attempt that did not end by itself does not count. */
 inline write_settlement(j, given) {
     held = HOLDS(j, given.claim);
     if
@@ -197,37 +207,12 @@ inline write_settlement(j, given) {
         NEVER(old_claim_settled, !SAME(job[j].claim, given.claim));
         NEVER(claim_settled_twice, settled_at[j] >= given.claim.token);
         settled_at[j] = given.claim.token;
-        job[j].claim.attempt = given.claim.attempt;
-        job[j].claim.crashes = given.claim.crashes;
-        if
-        :: given.verb == SUCCEED ->
-            job[j].state = SUCCEEDED
-        :: given.verb == FAIL ->
-            job[j].state = (given.claim.attempt >= MAX_ATTEMPTS -> DEAD : RETRYING)
-        :: given.verb == RELEASE ->
-            job[j].state = QUEUED;
-            job[j].claim.attempt--
-        :: given.verb == CRASH ->
-            count_crash(j);
-            if
-            :: job[j].claim.crashes >= POISON_AFTER ->
-                job[j].state = DEAD
-            :: else ->
-                job[j].state = QUEUED;
-                job[j].claim.attempt--
-            fi
-        fi;
+        job[j].state = BECOMES(given);
+        job[j].claim.attempt = given.claim.attempt - (job[j].state == QUEUED);
+        job[j].claim.crashes = (given.verb == CRASH -> CRASHES(given.claim) : given.claim.crashes);
         promised(j)
     :: else
     fi
-}
-
-inline count_crash(j) {
-#ifndef RESCUE_COUNTS_NO_CRASH
-    job[j].claim.crashes++
-#else
-    skip
-#endif
 }
 
 inline write_claim(j, whose, given) {
@@ -253,9 +238,9 @@ inline carry_out(x) {
     }
     i = 0;
     if
-    :: x.claims && job[0].state == QUEUED -> write_claim(0, x.name, x.got[0])
+    :: /* job 0 is claimed */ x.claims && job[0].state == QUEUED -> write_claim(0, x.name, x.got[0])
 #if JOBS > 1
-    :: x.claims && job[1].state == QUEUED -> write_claim(1, x.name, x.got[1])
+    :: /* job 1 is claimed */ x.claims && job[1].state == QUEUED -> write_claim(1, x.name, x.got[1])
 #endif
     :: !x.claims || !WORK || !LIVE(x.name)
     fi
@@ -265,9 +250,15 @@ inline carry_out(x) {
 proctype Store(byte w) {
 end:
     do
-    :: atomic { exchange[w].wire == SENT && MAY_GO_ON(exchange[w]) -> carry_out(exchange[w]); exchange[w].wire = ANSWERED }
-    :: atomic { late[w].wire == SENT && MAY_GO_ON(late[w]) -> carry_out(late[w]); clear(late[w]) }
-    :: d_step { late[w].wire == SENT -> clear(late[w]) } /* it never arrives */
+    :: /* carries the exchange out */ atomic { exchange[w].wire == SENT && MAY_GO_ON(exchange[w]) ->
+        carry_out(exchange[w]);
+        exchange[w].wire = ANSWERED
+      }
+    :: /* carries out, late, what was given up */ atomic { late[w].wire == SENT && MAY_GO_ON(late[w]) ->
+        carry_out(late[w]);
+        clear(late[w])
+      }
+    :: /* never gets what was given up */ d_step { late[w].wire == SENT -> clear(late[w]) }
     od
 }
 
@@ -275,9 +266,9 @@ end:
 proctype Stage() {
 end:
     do
-    :: d_step { job[0].state == RETRYING -> job[0].state = QUEUED }
+    :: /* job 0 is due again */ d_step { job[0].state == RETRYING -> job[0].state = QUEUED }
 #if JOBS > 1
-    :: d_step { job[1].state == RETRYING -> job[1].state = QUEUED }
+    :: /* job 1 is due again */ d_step { job[1].state == RETRYING -> job[1].state = QUEUED }
 #endif
     od
 }
@@ -300,12 +291,16 @@ proctype Rescue() {
     s.verb = NONE;
 end:
     do
-    :: d_step { s.verb == NONE && ORPHAN(0) -> found(0) }
+    :: /* finds job 0 */ d_step { s.verb == NONE && ORPHAN(0) -> found(0) }
 #if JOBS > 1
-    :: d_step { s.verb == NONE && ORPHAN(1) -> found(1) }
+    :: /* finds job 1 */ d_step { s.verb == NONE && ORPHAN(1) -> found(1) }
 #endif
-    :: d_step { s.verb == CRASH && NOT_STARTED(j, s.claim) -> s.verb = RELEASE }
-    :: d_step { s.verb != NONE && !MUST_WAIT(j, s) -> write_settlement(j, s); forget_settlement(s); j = 0 }
+    :: /* knows that it had not started */ d_step { s.verb == CRASH && NOT_STARTED(j, s.claim) -> s.verb = RELEASE }
+    :: /* settles it */ d_step { s.verb != NONE && !MUST_WAIT(j, s) ->
+        write_settlement(j, s);
+        forget_settlement(s);
+        j = 0
+      }
     od
 }
 
@@ -404,15 +399,11 @@ inline report(x, j) {
     fi
 }
 
-/* What a worker's settlement makes of a job. */
-#define BECOMES(s) (s.verb == SUCCEED -> SUCCEEDED : (s.verb == RELEASE -> QUEUED : \
-    (s.claim.attempt >= MAX_ATTEMPTS -> DEAD : RETRYING)))
-
 /* The second question of `recover`: what of it was written (`lifecycle.applied`). */
 inline forget_applied(x) {
     for (i : 0 .. JOBS - 1) {
         if
-        :: SAME(job[i].claim, x.settle[i].claim) && job[i].state == BECOMES(x.settle[i]) ->
+        :: x.settle[i].verb != NONE && SAME(job[i].claim, x.settle[i].claim) && job[i].state == BECOMES(x.settle[i]) ->
             forget_settlement(x.settle[i])
         :: else
         fi
@@ -502,24 +493,29 @@ inline task_returned() {
 proctype Worker(byte w) {
 end:
     do
-    /* A heartbeat: it learns that its lease has ended. (While a transaction is open: before or after, the lock makes
-     * no difference.)
-     */
+    /* The heartbeat. (While a transaction is open: before or after, its lock makes no difference.) */
 #ifdef LATE_BEAT_BRINGS_LEASE_BACK
-    :: d_step { !live[w] -> live[w] = true }
+    :: /* beats, and its lease is back */ d_step { !live[w] -> live[w] = true }
 #else
-    :: d_step { !live[w] && !TRANSACTION_OPEN -> begin_anew() }
+    :: /* beats, learns that it lost its lease, and begins anew */ d_step { !live[w] && !TRANSACTION_OPEN -> begin_anew() }
+#endif
+#ifdef FIRST_BEAT_SENT_AGAIN_UNDER_ONE_NAME
+    :: /* its first beat arrives once more, late */ d_step { faults > 0 && !live[w] -> faults--; live[w] = true }
 #endif
 
-    /* Job 0 ends: it completes in a transaction that is then committed or not, or raises before that. */
+    /* The tasks. */
 #ifdef COMPLETION_OUTSIDE_TRANSACTION
-    :: d_step { HAND(0).phase == AT_WORK -> effects++; ended(0, SUCCEED, false); promised(0) }
+    :: /* commits the effect of job 0, which returns */ d_step { HAND(0).phase == AT_WORK ->
+        effects++;
+        ended(0, SUCCEED, false);
+        promised(0)
+      }
 #else
-    :: d_step { HAND(0).phase == AT_WORK && HOLDS(0, HAND(0).end.claim) ->
+    :: /* completes job 0 in a transaction */ d_step { HAND(0).phase == AT_WORK && HOLDS(0, HAND(0).end.claim) ->
         job[0].locked = LOCKS;
         HAND(0).phase = IN_TRANSACTION
       }
-    :: d_step { HAND(0).phase == IN_TRANSACTION -> /* commits */
+    :: /* commits it, and the task returns */ d_step { HAND(0).phase == IN_TRANSACTION ->
         job[0].locked = false;
         settled_at[0] = HAND(0).end.claim.token;
         job[0].state = SUCCEEDED;
@@ -527,54 +523,68 @@ end:
         task_returned();
         promised(0)
       }
-    :: d_step { HAND(0).phase == IN_TRANSACTION -> job[0].locked = false; task_returned() } /* rolls back */
+    :: /* rolls it back, and the task returns */ d_step { HAND(0).phase == IN_TRANSACTION ->
+        job[0].locked = false;
+        task_returned()
+      }
 #endif
-    :: d_step { HAND(0).phase == AT_WORK -> ended(0, FAIL, false) }
+    :: /* job 0 raises */ d_step { HAND(0).phase == AT_WORK -> ended(0, FAIL, false) }
 #if JOBS > 1
-    /* Job 1 returns or raises. */
-    :: d_step { HAND(1).phase == AT_WORK -> ended(1, SUCCEED, false) }
-    :: d_step { HAND(1).phase == AT_WORK -> ended(1, FAIL, false) }
+    :: /* job 1 returns */ d_step { HAND(1).phase == AT_WORK -> ended(1, SUCCEED, false) }
+    :: /* job 1 raises */ d_step { HAND(1).phase == AT_WORK -> ended(1, FAIL, false) }
 #endif
 
-    /* An exchange. */
-    :: atomic { exchange[w].wire == IDLE && (SOMETHING_ENDED || (live[w] && WORK)) ->
+    /* The exchange. */
+    :: /* sends an exchange */ atomic { exchange[w].wire == IDLE && (SOMETHING_ENDED || (live[w] && WORK)) ->
         if
         :: SOMETHING_ENDED
         :: live[w] -> exchange[w].claims = true
         fi;
-        d_step { gather(exchange[w]); exchange[w].wire = SENT }
+        d_step {
+            gather(exchange[w]);
+            exchange[w].wire = SENT
+        }
       }
-    :: d_step { exchange[w].wire == ANSWERED -> take(exchange[w]) }
+    :: /* takes the answer */ d_step { exchange[w].wire == ANSWERED -> take(exchange[w]) }
 
-    /* Without an answer. */
+    /* When there is no answer. */
 #ifdef NO_RECOVER
-    :: d_step { exchange[w].wire == UNKNOWN -> exchange[w].wire = SENT }
+    :: /* sends it again */ d_step { exchange[w].wire == UNKNOWN -> exchange[w].wire = SENT }
 #else
-    :: d_step { exchange[w].wire == UNKNOWN -> ask_held(exchange[w]); exchange[w].wire = ASKED }
-    :: d_step { exchange[w].wire == ASKED ->
+    :: /* asks what it holds */ d_step { exchange[w].wire == UNKNOWN ->
+        ask_held(exchange[w]);
+        exchange[w].wire = ASKED
+      }
+    :: /* asks what was settled, and sends the rest */ d_step { exchange[w].wire == ASKED ->
         forget_applied(exchange[w]);
         exchange[w].claims = exchange[w].claims && !GOT(exchange[w]);
         exchange[w].wire = SENT
       }
 #ifndef NO_SECOND_LOOK
-    :: atomic { doubt[w] && exchange[w].wire == IDLE && late[w].wire == IDLE ->
-        d_step { doubt[w] = false; gather(exchange[w]); exchange[w].wire = UNKNOWN }
+    :: /* looks again */ d_step { doubt[w] && exchange[w].wire == IDLE && late[w].wire == IDLE ->
+        doubt[w] = false;
+        gather(exchange[w]);
+        exchange[w].wire = UNKNOWN
       }
 #endif
 #endif
 
-    /* Faults. */
-    :: d_step { faults > 0 && (exchange[w].wire == SENT || exchange[w].wire == ANSWERED) ->
+    /* The faults. */
+    :: /* gets no answer */ d_step { faults > 0 && (exchange[w].wire == SENT || exchange[w].wire == ANSWERED) ->
         faults--;
         give_up(exchange[w]);
         exchange[w].wire = UNKNOWN;
         doubt[w] = true
       }
-    :: d_step { faults > 0 && live[w] -> faults--; live[w] = false }
-    :: d_step { faults > 0 -> faults--; die() }
-    :: d_step { faults > 0 && HAND(0).phase == AT_WORK -> faults--; ended(0, RELEASE, false) }
+    :: /* its lease ends */ d_step { faults > 0 && live[w] -> faults--; live[w] = false }
+    :: /* dies, and is started again */ d_step { faults > 0 -> faults--; die() }
+    :: /* gives job 0 back */ d_step { faults > 0 && HAND(0).phase == AT_WORK -> faults--; ended(0, RELEASE, false) }
+    :: /* job 0 kills a process of its own */ d_step { faults > 0 && HAND(0).phase == AT_WORK ->
+        faults--;
+        ended(0, CRASH, false)
+      }
 #if JOBS > 1
-    :: d_step { faults > 0 && HAND(1).phase == AT_WORK -> faults--; ended(1, RELEASE, false) }
+    :: /* gives job 1 back */ d_step { faults > 0 && HAND(1).phase == AT_WORK -> faults--; ended(1, RELEASE, false) }
 #endif
     od
 }

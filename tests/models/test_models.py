@@ -19,7 +19,7 @@ from tests.servers.fixtures import installed
     "bounds",
     [
         ("JOBS=1", "FAULTS=2", "MAX_ATTEMPTS=2"),
-        ("JOBS=1", "FAULTS=2", "MAX_ATTEMPTS=1", "RESCUERS=2"),
+        ("JOBS=1", "FAULTS=1", "MAX_ATTEMPTS=2", "RESCUERS=2"),
         ("JOBS=2", "FAULTS=1", "MAX_ATTEMPTS=1"),
     ],
     ids=" ".join,
@@ -46,6 +46,7 @@ def test_everything_comes_to_rest(tmp_path: Path) -> None:
         ("NO_STATE_IN_GUARD", "final_state_left", ()),
         ("NO_TOKEN", "old_claim_settled", ()),
         ("LATE_BEAT_BRINGS_LEASE_BACK", "two_owners", ()),
+        ("FIRST_BEAT_SENT_AGAIN_UNDER_ONE_NAME", "two_owners", ("FAULTS=2",)),
         ("RESCUE_COUNTS_NO_CRASH", "too_many_kills", ("FAULTS=2", "POISON_AFTER=1")),
         ("COMPLETION_OUTSIDE_TRANSACTION", "effect_twice", ()),
         ("COMPLETION_DOES_NOT_LOCK", "effect_twice", ()),
