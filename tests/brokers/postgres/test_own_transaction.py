@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from backburner import lifecycle
-from backburner.brokers.base import Bound, Operation
+from backburner.brokers.base import Beat, Bound, Operation
 from backburner.brokers.postgres.broker import PostgresBroker
 from backburner.errors import ConfigError, LeaseLost, QueueFull, SchemaError
 from backburner.job import JobRecord
@@ -387,3 +387,21 @@ def test_drivers_that_are_not_installed_are_not_needed(broker: PostgresBroker, u
     with engine.begin() as own:
         broker.run_on(own, broker.enqueue([new_job() for _ in range(1000)], {}))
     assert len(statements) == 1, "a thousand jobs are one statement"
+
+
+@pytest.mark.parametrize(("how", "state"), [("commit", "succeeded"), ("rollback", "queued")])
+def test_a_machine_that_is_lost_before_its_commit_delays_the_rescue_of_no_other_job(
+    broker: PostgresBroker, url: str, how: str, state: str
+) -> None:
+    for _ in range(3):
+        add(broker)
+    unsure, *others = take(broker, 3)
+    with psycopg.connect(plain(url)) as lost:  # the server takes it for alive
+        broker.run_on(lost, broker.complete(completion(unsure, broker)))
+        broker.run(broker.heartbeat([Beat(worker="w1", lease=0.0)]))
+        rescued = broker.run(broker.rescue(100, 3))
+        assert {each.job.id for each in rescued} == {job.id for job in others}
+        getattr(lost, how)()
+    broker.run(broker.rescue(100, 3))
+    [found] = broker.run(broker.get([unsure.id]))
+    assert (found.state, found.token) == (state, 1)
