@@ -1,4 +1,4 @@
-"""A worker on a broker that only moves jobs: no leases, no lookups, no counts."""
+"""A worker on RabbitMQ alone, which only moves jobs: no leases, no lookups, no counts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from backburner import Backburner, Job, Retry, brokers, current_job, events
-from backburner.brokers.base import Beat
-from backburner.brokers.sqlite.broker import SqliteBroker
+from backburner import Backburner, Job, Retry, current_job, events
 from backburner.errors import NotSupported
 from backburner.testing import adrain
-from tests.transport import SOURCE, Transport
+from tests.brokers.rabbitmq.conftest import Connect
+from tests.servers.rabbitmq import RabbitServer
 from tests.worker.helpers import LONG, Seen, within
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backburner]:
-    monkeypatch.setitem(brokers.SCHEMES, "transport", SOURCE)
-    app = Backburner(f"transport:///{tmp_path}/jobs.db", retry=Retry(first=0, jitter=0))
+def app(rabbit_url: str) -> Iterator[Backburner]:
+    app = Backburner(f"{rabbit_url}?queues=classic", retry=Retry(first=0, jitter=0))
     yield app
     app.close()
 
@@ -81,9 +79,9 @@ def test_what_needs_more_is_refused_where_it_is_declared(app: Backburner) -> Non
     @app.task
     def task() -> None: ...
 
-    with pytest.raises(NotSupported, match="Transport has no lookup: see docs/brokers for one that has"):
+    with pytest.raises(NotSupported, match=r'no lookup: add a results store, as in Backburner\("amqp://'):
         app.every(60, overlap="skip")(task)
-    with pytest.raises(NotSupported, match="bounded"):
+    with pytest.raises(NotSupported, match="no bounded: add a results store"):
         app.queue("mail", max_length=5)
     assert app.declared == {}
     assert app.bounds == {}
@@ -98,10 +96,6 @@ CALLS: dict[str, tuple[str, Callable[[Backburner, Job[None]], object]]] = {
     "stats": ("lookup", lambda app, job: app.inspector.stats()),
     "an explanation": ("lookup", lambda app, job: app.inspector.explain(job.id)),
     "a list of schedules": ("schedules", lambda app, job: app.inspector.schedules()),
-    "a schedule at run time": (
-        "schedules",
-        lambda app, job: app.schedule(app.named("task"), name="made", every=60.0),
-    ),
     "an idempotency key": (
         "unique",
         lambda app, job: app.named("task").using(idempotency_key="once").enqueue(),
@@ -114,7 +108,7 @@ def test_what_needs_more_is_refused_where_it_is_called(app: Backburner, call: st
     missing, ask = CALLS[call]
     app.task(name="task")(lambda: None)
     job = app.enqueue("task")
-    with pytest.raises(NotSupported, match=f"Transport has no {missing}"):
+    with pytest.raises(NotSupported, match=f" has no {missing}: .*results="):
         ask(app, job)
 
 
@@ -136,10 +130,12 @@ async def test_what_a_running_job_cannot_do_it_is_told_at_the_call(app: Backburn
 
     await ask.aenqueue()
     await adrain(app)
-    assert refused == [f"Transport has no {missing}" for missing in ("lookup", "lookup", "transactions")]
+    assert refused == [f"RabbitBroker has no {missing}" for missing in ("lookup", "lookup", "transactions")]
 
 
-async def test_a_job_whose_claim_went_to_another_is_stopped(app: Backburner, tmp_path: Path) -> None:
+async def test_a_job_whose_claim_went_to_another_is_stopped(
+    app: Backburner, connect: Connect, rabbit_server: RabbitServer
+) -> None:
     """The broker tells on the next exchange; nothing of that job was to be settled in it."""
     begun, stopped = asyncio.Event(), asyncio.Event()
 
@@ -153,36 +149,28 @@ async def test_a_job_whose_claim_went_to_another_is_stopped(app: Backburner, tmp
             stopped.set()
             raise
 
-    @app.task
-    async def another() -> None: ...
-
     seen = Seen(app)
     job = await work.aenqueue()
     async with app.worker() as embedded:
         await within(begun)
-        server = SqliteBroker(f"sqlite:///{tmp_path}/jobs.db")
-        server.run(server.heartbeat([Beat(worker=embedded.worker.id, lease=0.0)]))
-        server.run(server.set_queue("default", paused=True))
-        [settlement] = server.run(server.rescue(10, 3))
-        server.run(server.heartbeat([Beat(worker=embedded.worker.id, lease=60.0, new=True)]))
-        await another.using(queue="other").aenqueue()
+        await app.broker.arun(app.broker.set_queue("default", paused=True))  # it is for another one then
+        rabbit_server.close_connections("a test wants it so")
         await within(stopped)
         [lost] = await seen.wait(events.LostLease)
-        assert lost.job.id == settlement.job.id == job.id
+        assert lost.job.id == job.id
         assert not embedded.worker.running
-    assert [each.state for each in server.run(server.get([job.id]))] == ["queued"]
-    server.close()
+    other = connect("?queues=classic")
+    other.broker.run(other.broker.set_queue("default", paused=False))
+    assert other.next().id == job.id
 
 
 APP = """
+import os
 from pathlib import Path
 
 from backburner import Backburner, current_job
-from tests.transport import register
 
-register()
-
-app = Backburner("transport:///jobs.db")
+app = Backburner(os.environ["URL"])
 
 @app.task
 def count(left: int) -> None:
@@ -191,32 +179,26 @@ def count(left: int) -> None:
     if left:
         current_job().then(count, left - 1)
 """
-COMMAND = "from tests.transport import register; register(); from backburner.cli import main; main()"
 
 
-def test_the_command_ends_when_its_processes_have_long_found_nothing(tmp_path: Path) -> None:
+def test_the_command_ends_when_its_processes_have_long_found_nothing(rabbit_url: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APP)
-    root = Path(__file__).parents[2]
     for words in (
         ["enqueue", "shop:app", "shop.count", "5"],
         ["worker", "shop:app", "--drain", "--processes", "2", "--max-jobs", "3"],
     ):
         subprocess.run(
-            [sys.executable, "-c", COMMAND, *words],
+            [sys.executable, "-m", "backburner", *words],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(root)},
+            env={**os.environ, "URL": f"{rabbit_url}?queues=classic"},
             check=True,
             timeout=50,
         )
     assert (tmp_path / "ran").read_text().split() == ["5", "4", "3", "2", "1", "0"]
 
 
-def test_an_operators_command_says_what_is_missing(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", COMMAND, "stats", "--url", f"transport:///{tmp_path}/jobs.db"]
-    broker = Transport(f"transport:///{tmp_path}/jobs.db")
-    broker.migrate()
-    broker.close()
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+def test_an_operators_command_says_what_is_missing(rabbit_url: str) -> None:
+    command = [sys.executable, "-m", "backburner", "stats", "--url", rabbit_url]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr == "error: Transport has no lookup: see docs/brokers for one that has\n"
+    assert run.stderr.startswith("error: RabbitBroker has no lookup: add a results store, as in Backburner(")
