@@ -77,7 +77,7 @@ def postgres(folder: Path) -> MakeBroker:
 def rabbitmq(folder: Path) -> MakeBroker:
     """RabbitMQ with a file beside it; its queues, which are made once for all, are emptied."""
     server, store = shared_rabbit(), sqlite_file(folder)
-    server.evaluate('[rabbit_amqqueue:purge(Queue) || Queue <- rabbit_amqqueue:list(<<"/">>)]')
+    server.purge()
     return lambda clock: RabbitWithResults(server.url, store(clock))
 
 

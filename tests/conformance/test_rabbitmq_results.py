@@ -24,7 +24,7 @@ def make_broker(
     store, url = STORES[request.param](tmp_path), rabbit_server.url
     yield lambda clock: RabbitWithResults(url, store(clock))
     # One topology for all tests, emptied for each: to make it takes longer than most tests.
-    rabbit_server.evaluate('[rabbit_amqqueue:purge(Queue) || Queue <- rabbit_amqqueue:list(<<"/">>)]')
+    rabbit_server.purge()
 
 
 @pytest.fixture

@@ -154,6 +154,10 @@ class RabbitServer(Server):
         """End its connections, and remove all that is in it."""
         self.evaluate(f"rabbit_vhost:delete({_binary(name)}, {_binary('guest')})")
 
+    def purge(self) -> None:
+        """Delete all that waits in the queues of the first virtual host, and leave the queues."""
+        self.evaluate('[rabbit_amqqueue:purge(Queue) || Queue <- rabbit_amqqueue:list(<<"/">>)]')
+
     def sync(self) -> None:
         """Put on disk that the newest queues exist.
 

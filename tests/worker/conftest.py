@@ -12,21 +12,32 @@ import pytest
 
 from backburner import Backburner, Retry
 from tests.servers.fixtures import installed
-from tests.stores import URLS
+from tests.servers.shared import shared_rabbit
+from tests.stores import URLS, sqlite_url
 from tests.worker.helpers import Pipe
 
 AT_ONCE = Retry(first=0, jitter=0)
 
 
-@pytest.fixture(params=URLS)
+RABBITMQ = "rabbitmq"
+
+
+@pytest.fixture(params=[*URLS, RABBITMQ])
 def broker_name(request: pytest.FixtureRequest) -> str:
     """A module whose subject is special to some brokers names these instead."""
     return str(request.param)
 
 
 @pytest.fixture
-def url(broker_name: str, tmp_path: Path) -> str:
-    return installed(lambda: URLS[broker_name](tmp_path))
+def url(broker_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """RabbitMQ has a results store beside it, which every app of the test finds in the environment."""
+    if broker_name != RABBITMQ:
+        return installed(lambda: URLS[broker_name](tmp_path))
+    server = installed(shared_rabbit)
+    server.purge()
+    monkeypatch.setenv("BACKBURNER_RESULTS", sqlite_url(tmp_path))
+    # Classic queues, under names that all tests share: to make new ones takes longer than most tests.
+    return f"{server.url}?queues=classic&prefix=worker"
 
 
 @pytest.fixture

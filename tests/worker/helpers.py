@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from backburner import Backburner, Job, JobCancelled, JobFailed
 from backburner.brokers.base import Broker
+from backburner.brokers.rabbitmq.results import RabbitWithResults
 from backburner.events import Event, JobEvent
 from backburner.job import JobRecord
 
@@ -104,6 +105,12 @@ async def within(event: asyncio.Event) -> None:
 
 def on_clock(app: Backburner, clock: Callable[[], float]) -> Broker:
     """The app's broker with another clock."""
-    broker: Any = type(app.broker)
-    made: Broker = broker(app.settings.url, clock)
+    broker = app.broker
+    if isinstance(broker, RabbitWithResults):
+        return RabbitWithResults(broker.url, _on_clock(broker.results, clock))
+    return _on_clock(broker, clock)
+
+
+def _on_clock(broker: Any, clock: Callable[[], float]) -> Broker:
+    made: Broker = type(broker)(broker.url, clock)
     return made
