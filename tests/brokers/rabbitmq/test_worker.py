@@ -96,6 +96,10 @@ CALLS: dict[str, tuple[str, Callable[[Backburner, Job[None]], object]]] = {
     "stats": ("lookup", lambda app, job: app.inspector.stats()),
     "an explanation": ("lookup", lambda app, job: app.inspector.explain(job.id)),
     "a list of schedules": ("schedules", lambda app, job: app.inspector.schedules()),
+    "a schedule at run time": (
+        "schedules",
+        lambda app, job: app.schedule(app.named("task"), name="made", every=60.0),
+    ),
     "an idempotency key": (
         "unique",
         lambda app, job: app.named("task").using(idempotency_key="once").enqueue(),

@@ -129,6 +129,8 @@ class RabbitInspector(Broker):
         return found
 
     def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
+        if not stored.declared:  # it would fire for ever: nobody could delete it
+            raise self.unsupported(Capability.SCHEDULES)
         yield Announce(stored)
 
     def pause_schedule(self, name: str, paused: bool) -> Operation[bool]:
