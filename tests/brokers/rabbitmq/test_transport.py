@@ -16,6 +16,7 @@ from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.errors import BrokerError, BrokerUnavailable
 from backburner.lifecycle import ErrorInfo
 from tests.brokers.rabbitmq.conftest import Connect, Process, new_job
+from tests.brokers.rabbitmq.helpers import waiting
 from tests.servers.rabbitmq import RabbitServer
 
 BOOM = ErrorInfo("builtins.OSError", "the storage is away", "Traceback …")
@@ -36,6 +37,27 @@ def test_what_was_enqueued_is_there_after_the_node_was_killed(
     found += process.claim(1000)
     assert [job.id for job in found] == [job.id for job in jobs]
     assert process.settle(*(lifecycle.succeeded(job, None, 0.0, keep=0) for job in found)) == []
+
+
+@KINDS
+def test_the_first_dead_letter_of_a_queue_is_there_after_the_node_was_killed(
+    connect: Connect, rabbit_server: RabbitServer, kind: str
+) -> None:
+    """RabbitMQ forgets a queue that was declared less than a second before: it must be older than that."""
+    process = connect(f"?queues={kind}")
+    process.add()
+    [job] = process.claim()
+    rabbit_server.sync()  # as RabbitMQ itself does within a second
+    process.settle(lifecycle.dead(job, BOOM, "attempts used up", process.broker.now()))
+    rabbit_server.kill()
+    rabbit_server.start()
+    [letter] = letters(process)
+    assert letter["reason"] == "attempts used up"
+
+
+def test_who_enqueues_has_the_place_for_dead_letters_declared(connect: Connect, rabbit_url: str) -> None:
+    connect().add(queue="mail")
+    assert waiting(rabbit_url, "dead.mail") == 0
 
 
 def test_a_long_delay_never_holds_a_short_one(connect: Connect) -> None:

@@ -25,6 +25,9 @@ class Declared:
         missing = {*parts} - self._done
         if not missing:
             return
+        # RabbitMQ forgets a queue, and what was confirmed in it, if it is killed within a second of its
+        # declaration: a queue that is declared for the first dead letter would lose that.
+        missing |= {Part("dead", part.queue) for part in missing if part.kind == "work"}
         async with self._lock:
             for part in sorted(missing - self._done):
                 for method, given in self._schema.declarations(part):
