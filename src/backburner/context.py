@@ -106,9 +106,11 @@ class CurrentJob:
     def save(self, checkpoint: Any) -> None:
         """Store a JSON value from which a later attempt can go on. Raises `LeaseLost`."""
         self._kept(self._app.broker.run(self._note(checkpoint=checkpoint)))
+        self._saved(checkpoint)
 
     async def asave(self, checkpoint: Any) -> None:
         self._kept(await self._app.broker.arun(self._note(checkpoint=checkpoint)))
+        self._saved(checkpoint)
 
     def then(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> str:
         """Enqueue `task` in the same atomic write that records this job's success; returns the new job's id.
@@ -171,13 +173,16 @@ class CurrentJob:
 
     def _note(self, *, progress: Any = None, checkpoint: Any = None) -> Operation[bool]:
         encode = self._app.codec.encode
-        if checkpoint is not None:
-            self._record.checkpoint = encode(checkpoint)
         return self._app.broker.note(
             self._record,
             None if progress is None else encode(progress),
-            None if checkpoint is None else self._record.checkpoint,
+            None if checkpoint is None else encode(checkpoint),
         )
+
+    def _saved(self, checkpoint: Any) -> None:
+        """Not before: on RabbitMQ the record travels, and with it what was refused."""
+        if checkpoint is not None:
+            self._record.checkpoint = self._app.codec.encode(checkpoint)
 
     def _kept(self, owned: bool) -> None:
         if not owned:
