@@ -34,6 +34,7 @@ class Connection:
         self.server: StreamWriter | None = None
         self.task: asyncio.Task[None] | None = None
         self.asked = b""
+        self.stranded = False
 
     def reset(self) -> None:
         for side in (self.client, self.server):
@@ -97,6 +98,10 @@ class Proxy:
     def resume(self) -> None:
         self._call(self._set_flow(flows=True))
 
+    def strand(self) -> None:
+        """Half-open for ever: nothing flows on the connections that there are; new ones work."""
+        self._call(self._strand())
+
     def delay(self, seconds: float) -> None:
         """Hold each piece so long before it is handed on, in both directions."""
         self._call(self._set_delay(seconds))
@@ -155,6 +160,10 @@ class Proxy:
         else:
             self._flows.clear()
 
+    async def _strand(self) -> None:
+        for connection in self._connections:
+            connection.stranded = True
+
     async def _set_delay(self, seconds: float) -> None:
         self._delay = seconds
 
@@ -170,7 +179,7 @@ class Proxy:
     async def _serve(self, reader: StreamReader, connection: Connection) -> None:
         try:
             await self._flows.wait()
-            replies, connection.server = await asyncio.open_connection("127.0.0.1", self.target_port)
+            replies, connection.server = await self._open()
             carriers = [
                 asyncio.create_task(self._carry_requests(reader, connection, connection.server)),
                 asyncio.create_task(self._carry_replies(replies, connection)),
@@ -191,14 +200,18 @@ class Proxy:
             connection.reset()
             self._connections.discard(connection)
 
+    async def _open(self) -> tuple[StreamReader, StreamWriter]:
+        """A connection to the server."""
+        return await asyncio.open_connection("127.0.0.1", self.target_port)
+
     async def _carry_requests(self, reader: StreamReader, connection: Connection, to: StreamWriter) -> None:
-        while piece := await self._read(reader):
+        while piece := await self._read(reader, connection):
             connection.asked = (connection.asked + piece)[-PIECE:]
             to.write(piece)
             await to.drain()
 
     async def _carry_replies(self, reader: StreamReader, connection: Connection) -> None:
-        while piece := await self._read(reader):
+        while piece := await self._read(reader, connection):
             if self._cuts and connection.asked and self._containing in connection.asked:
                 self._cuts -= 1
                 self.replies_cut += 1
@@ -208,9 +221,11 @@ class Proxy:
             connection.client.write(piece)
             await connection.client.drain()
 
-    async def _read(self, reader: StreamReader) -> bytes:
+    async def _read(self, reader: StreamReader, connection: Connection) -> bytes:
         piece = await reader.read(PIECE)
         if piece:
             await asyncio.sleep(self._delay)
         await self._flows.wait()
+        if connection.stranded:
+            await asyncio.Event().wait()  # until it is cut
         return piece

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pika
+from pika import exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 
 from backburner.brokers.rabbitmq.wire import Deliver, Incomplete, delivery
@@ -52,7 +53,9 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
     def cut(self) -> None:
         """End it without a word: its server stands still, or has an alarm, and reads no goodbye."""
         self._written.clear()
-        self._adapter_disconnect_stream()
+        if self._transport is not None:
+            # pika takes an end that has no reason for a mistake of its own, and stays open for ever.
+            self._terminate_stream(None if self._error else exceptions.StreamLostError("given up: no answer"))
 
     def _flush(self) -> None:
         written, self._written = self._written, []

@@ -7,8 +7,11 @@
 3. When the connection is lost, what was not confirmed is published again on a new one, until the patience of
    the URL is over. It may have arrived: a job may be there twice, and is then run twice.
 4. A server that is short of memory or disk stops reading from connections that publish, and says so. The
-   batch waits within its patience; the error then has the reason. That is why publishing has a connection of
-   its own: acknowledgements go on.
+   batch waits within its patience; the error then has the reason. That is why publishing has a connection
+   of its own: acknowledgements go on.
+5. A server that confirms nothing for half of the patience is left, as if the connection were lost. A node
+   that vanished closes none; and what a new channel publishes while a quorum queue elects its leader is
+   never confirmed by RabbitMQ 3.10, nor refused.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ class Batch:
     def __init__(self, messages: Sequence[Message]) -> None:
         self.left = dict(enumerate(messages))
         """What is not confirmed, by its place in the batch."""
+        self.watch: asyncio.TimerHandle
+        """Looks whether the server is silent."""
         self.begin()
 
     def begin(self) -> None:
@@ -137,10 +142,26 @@ class Publisher:
                 self._unconfirmed[self._tag] = (batch, place)
                 if not self._tag % TOGETHER:
                     await asyncio.sleep(0)
-            await batch.done
+            self._watch(batch, self._link)
+            try:
+                await batch.done
+            finally:
+                batch.watch.cancel()
             self._declared.forget(batch.homeless)
             if batch.refused:
                 raise Refused
+
+    def _watch(self, batch: Batch, link: Link) -> None:
+        """Leave a server that is silent for too long, unless it has said why."""
+        open_then = batch.open
+
+        def look() -> None:
+            if batch.open < open_then or link.blocked is not None:
+                self._watch(batch, link)
+            else:
+                link.raw.cut()
+
+        batch.watch = asyncio.get_running_loop().call_later(self._address.patience / 2, look)
 
     def _heard(self, frame: Any) -> None:
         """A confirm: of one message, or of all up to that one."""
