@@ -9,9 +9,9 @@
 4. A server that is short of memory or disk stops reading from connections that publish, and says so. The
    batch waits within its patience; the error then has the reason. That is why publishing has a connection
    of its own: acknowledgements go on.
-5. A server that confirms nothing for half of the patience is left, as if the connection were lost. A node
-   that vanished closes none; and what a new channel publishes while a quorum queue elects its leader is
-   never confirmed by RabbitMQ 3.10, nor refused.
+5. A server that confirms nothing for a quarter of the patience, then for a half, is left, as if the
+   connection were lost. A node that vanished closes none; and what a new channel publishes while a quorum
+   queue elects its leader is never confirmed by RabbitMQ 3.10, nor refused.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Batch:
         """What is not confirmed, by its place in the batch."""
         self.watch: asyncio.TimerHandle
         """Looks whether the server is silent."""
+        self.silence = 0.25
+        """The part of the patience for which it may be; doubled each time that it was."""
         self.begin()
 
     def begin(self) -> None:
@@ -159,9 +161,10 @@ class Publisher:
             if batch.open < open_then or link.blocked is not None:
                 self._watch(batch, link)
             else:
+                batch.silence *= 2
                 link.raw.cut()
 
-        batch.watch = asyncio.get_running_loop().call_later(self._address.patience / 2, look)
+        batch.watch = asyncio.get_running_loop().call_later(batch.silence * self._address.patience, look)
 
     def _heard(self, frame: Any) -> None:
         """A confirm: of one message, or of all up to that one."""
