@@ -28,15 +28,23 @@ NODE = "backburner@localhost"
 
 
 class RabbitServer(Server):
-    """`settings` are lines of rabbitmq.conf: `"heartbeat = 1"`. Its user is `guest`."""
+    """`settings` are lines of rabbitmq.conf: `"heartbeat = 1"`; `advanced` is what advanced.config says of
+    `rabbit`: `"{name, 1}"`. Its user is `guest`.
+    """
 
     need = RABBITMQ
 
     def __init__(
-        self, folder: Path | None = None, *settings: str, password: str = "guest", tls: bool = False
+        self,
+        folder: Path | None = None,
+        *settings: str,
+        advanced: str = "",
+        password: str = "guest",
+        tls: bool = False,
     ) -> None:
         super().__init__(folder)
         self.settings = settings
+        self.advanced = advanced
         self.password = password
         self.certificates = Certificates(self.folder) if tls else None
         self.distribution = 0
@@ -58,6 +66,7 @@ class RabbitServer(Server):
         if not self.home.exists():
             self._make_home()
         (self.folder / "rabbitmq.conf").write_text(self._configuration())
+        (self.folder / "advanced.config").write_text(f"[{{rabbit, [{self.advanced}]}}].\n")
 
     def _make_home(self) -> None:
         original = self.program.resolve().parents[1]
