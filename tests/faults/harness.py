@@ -124,16 +124,14 @@ class Node:
     def freeze(self) -> None:
         """Stop all of its processes where they are, as a machine does that hangs."""
         for each in (psutil.Process(self.process.pid), *self.family()):
-            with suppress(psutil.NoSuchProcess):  # it has just ended by itself
-                each.suspend()
-                wait_until(partial(_is_stopped, each), "the process stands still")
+            each.suspend()
+            wait_until(partial(_is_stopped, each), "the process stands still")
 
     def vanish(self) -> None:
         """End all of its processes at once: none sees another one go."""
         self.freeze()
         for each in (psutil.Process(self.process.pid), *self._seen):
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
+            each.kill()
 
     def thaw(self) -> None:
         for each in (psutil.Process(self.process.pid), *self._seen):

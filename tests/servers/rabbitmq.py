@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from pathlib import Path
 from typing import Literal
@@ -174,16 +173,6 @@ class RabbitServer(Server):
         knows a classic queue, nor what was confirmed in a quorum queue, which answers nobody from then on.
         """
         self.evaluate("ok = mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()]")
-
-    def messages(self) -> dict[str, int]:
-        """How many are in each quorum queue, waiting or in somebody's hand."""
-        answer = self.evaluate(
-            "[{binary_to_list(element(4, amqqueue:get_name(Queue))), case "
-            "ra:leader_query(amqqueue:get_pid(Queue), fun rabbit_fifo:query_messages_total/1) of "
-            "{ok, {_, Count}, _} -> Count; _ -> 1 end} "  # it begins, and may hold something
-            "|| Queue <- rabbit_amqqueue:list(), amqqueue:is_quorum(Queue)]"
-        )
-        return {name: int(count) for name, count in re.findall(r'\{"([^"]+)",\s*(\d+)\}', answer)}
 
     def close_connections(self, reason: str) -> None:
         """As an operator does: the server says CONNECTION_FORCED and the reason to every client."""

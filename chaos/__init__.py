@@ -1,1 +1,0 @@
-"""Everything breaks at once, for minutes, and afterwards every promise is checked."""
