@@ -22,7 +22,8 @@ def memory_limit(name: str, size: int, pid: int) -> Iterator[None]:
         (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(size))
         (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
-        assert not os.environ.get("CI"), error
+        if os.environ.get("CI"):
+            raise
         pytest.skip(f"the memory of a process cannot be limited here: {error}")
     try:
         yield
