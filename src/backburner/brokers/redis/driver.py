@@ -9,8 +9,8 @@
    finds the jobs.
 3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). The connection
    then holds half a request, or an answer that belongs to nobody: it is closed.
-4. The number of idle connections is bounded. The number in use is not: an exception between the count and the
-   work would lower such a bound for ever. Each thread uses one at most.
+4. There is room for so many connections: who finds none waits until one is given back, within its patience.
+   200 threads that all connect at once would be a storm, and slower.
 5. A forked child forgets the connections, and leaves the parent's sessions alone: redis-py closes a
    connection of another process without a word to the server.
 """
@@ -26,6 +26,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError
@@ -33,7 +34,7 @@ from redis.exceptions import NoScriptError, RedisError
 from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
 from backburner.brokers.redis import server
-from backburner.brokers.redis.address import Address
+from backburner.brokers.redis.address import HANDSHAKE, Address
 from backburner.brokers.redis.errors import code, passing, translation
 from backburner.brokers.redis.link import Link
 from backburner.brokers.redis.schema import encode
@@ -43,8 +44,8 @@ from backburner.brokers.shield import shielded
 from backburner.errors import BrokerUnavailable
 
 T = TypeVar("T")
-IDLE = 10
-"""Connections kept open; and the threads that serve event loops, at most."""
+CONNECTIONS = 10
+"""In use or kept open; and the threads that serve event loops, at most."""
 
 
 class Driver:
@@ -55,13 +56,19 @@ class Driver:
         self.clock = ServerClock(clock)
         self._key = address.key.encode()
         self._scripts: dict[str, Script] = {}
-        self._idle: deque[Link] = deque()
-        self._threads: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._begin()
         self._looked = False
         self._trouble = ""
         """What went wrong last, until something goes well."""
         _drivers.add(self)
+
+    def _begin(self) -> None:
+        self._idle: deque[Link] = deque()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(CONNECTIONS):
+            self._room.put(None)
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
 
     def run(self, operation: Operation[T], asked: float | None = None) -> T:
         """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there."""
@@ -79,7 +86,7 @@ class Driver:
     def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
         with self._lock:
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(IDLE, thread_name_prefix="backburner-redis")
+                self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="backburner-redis")
             submitted = self._threads.submit(self.run, operation, time.monotonic())
         return shielded(asyncio.wrap_future(submitted))
 
@@ -107,7 +114,7 @@ class Driver:
         pause = 0.02
         while True:
             try:
-                reply = self._ask(self._take(sure=not step.again), known, arguments)
+                reply = self._once(known, arguments, end, sure=not step.again)
             except (RedisError, OSError) as error:
                 lost = code(error) == "LOST"  # everything else was refused, and not begun
                 if lost:
@@ -122,6 +129,21 @@ class Driver:
                 return reply
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, 1.0)
+
+    def _once(self, known: Script, arguments: tuple[Any, ...], end: float, *, sure: bool) -> Any:
+        held: list[None] = []
+        try:
+            # One call, in C: an exception that is thrown into this thread comes before it, or after it.
+            held.extend(map(self._room.get, [True], [max(end - time.monotonic(), HANDSHAKE)]))
+            return self._ask(self._take(sure=sure), known, arguments)
+        except Empty:
+            raise BrokerUnavailable(
+                f"all {CONNECTIONS} connections of this process to {self.address.shown} are busy: it is too "
+                f"slow, or too many threads ask at once. {self._trouble}".strip()
+            ) from None
+        finally:
+            if held:
+                self._room.put(None)
 
     def _ask(self, link: Link, known: Script, arguments: tuple[Any, ...]) -> Any:
         try:
@@ -155,10 +177,7 @@ class Driver:
         return link
 
     def _give_back(self, link: Link) -> None:
-        if len(self._idle) < IDLE:
-            self._idle.append(link)
-        else:
-            link.close()
+        self._idle.append(link)
 
     def _forget_idle(self) -> None:
         """Close what is idle: where one connection was lost the others mostly are, too."""
@@ -183,9 +202,7 @@ class Driver:
         return link
 
     def after_fork(self) -> None:
-        self._idle = deque()
-        self._threads = None
-        self._lock = threading.Lock()
+        self._begin()
 
 
 _ANSWERED = frozenset({"OOM", "MISCONF", "NOREPLICAS", "NOPERM", "BUSY"})
