@@ -124,9 +124,19 @@ def is_reference(value: Any) -> bool:
 
 
 def decode_result(data: bytes | None, kind: Any) -> Any:
-    """A stored result as the task's return type, or as plain JSON values where the type is not known."""
+    """A stored result as the task's return type, or as plain JSON values where the type is not known.
+
+    Raises `CodecError` for what is no JSON.
+    """
     if data is None:
         return None
+    try:
+        return _typed(data, kind)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise CodecError(f"what is stored cannot be read as JSON: {error}; run the job again") from error
+
+
+def _typed(data: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.ValidationError, TypeError):

@@ -19,7 +19,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from backburner.brokers.base import Beat, Broker, Capability, Filter
+from backburner.brokers.flaws import UNREADABLE
 from backburner.errors import ConfigError
+from backburner.job import FORMAT
 from backburner.lifecycle import State
 
 BATCH = 200
@@ -37,6 +39,8 @@ class Copied(msgspec.Struct):
     moved: int = 0
     kept: list[str] = []
     """Jobs that stay, because the target has another job with their idempotency key."""
+    unreadable: list[str] = []
+    """Jobs that stay, because this version cannot read all of what is stored of them."""
     running: int = 0
     """Jobs that run at the source, and stay there."""
     schedules: int = 0
@@ -97,7 +101,10 @@ def _oldest_first(source: Broker) -> list[str]:
 
 def _move(source: Broker, target: Broker, ids: Sequence[str], copied: Copied) -> None:
     by_id = {job.id: job for job in source.run(source.get(ids)) if job.state in STATES}
-    jobs = [by_id[job_id] for job_id in ids if job_id in by_id]  # the order of those that share a time
+    unreadable = {job.id for job in by_id.values() if job.flaw or job.options.format > FORMAT}
+    copied.unreadable += unreadable
+    # The order of those that share a time.
+    jobs = [by_id[job_id] for job_id in ids if job_id in by_id and job_id not in unreadable]
     # Only a job that was claimed has a history.
     histories = {job.id: source.run(source.history(job.id)) for job in jobs if job.token}
     target.run(target.adopt(jobs, histories))
@@ -110,7 +117,7 @@ def _move_schedules(source: Broker, target: Broker, copied: Copied) -> None:
     known = {each.schedule.name for each in target.run(target.schedules())}
     for each in source.run(source.schedules()):
         name = each.schedule.name
-        if not each.declared:
+        if not each.declared and each.schedule.task != UNREADABLE:
             if name not in known:
                 target.run(target.save_schedule(each))
                 target.run(target.pause_schedule(name, each.paused))

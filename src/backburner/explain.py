@@ -55,7 +55,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 def reasons(job: JobRecord, facts: Facts) -> list[Reason]:
     """The reasons for the state of `job`; there is at least one for every state."""
-    found = [*_BY_STATE[job.state](job, facts)]
+    flawed = job.flaw is not None and job.state is not State.DEAD
+    found = [*(_flawed if flawed else _BY_STATE[job.state])(job, facts)]
     if facts.schedule is not None:
         name, skips = facts.schedule.schedule.name, facts.schedule.schedule.overlap == "skip"
         waits = skips and job.state in _WAITS
@@ -69,6 +70,13 @@ def reasons(job: JobRecord, facts: Facts) -> list[Reason]:
 
 
 # By state -----------------------------------------------------------------------------------------
+
+
+def _flawed(job: JobRecord, _facts: Facts) -> Iterator[Reason]:
+    yield Reason(
+        f"a worker that claims it will not run it, but put it among the dead: {job.flaw}",
+        f"drop it with `backburner dead delete {job.id}`",
+    )
 
 
 def _blocked(job: JobRecord, facts: Facts) -> Iterator[Reason]:
@@ -126,7 +134,7 @@ def _running(job: JobRecord, facts: Facts) -> Iterator[Reason]:
         over = f"{span(left)} left" if left > 0 else f"passed {span(left)} ago"
         yield Reason(f"its time limit is {span(job.options.timeout)}: {over}")
     if job.progress is not None:
-        yield Reason(f"it last reported {_short(job.progress.decode())}")
+        yield Reason(f"it last reported {_short(job.progress.decode(errors='replace'))}")
     yield from _past(job, facts)
 
 

@@ -236,7 +236,7 @@ class Inspector:
 
     def _delete(self, ids: Sequence[str]) -> Operation[list[str]]:
         # The broker deletes whatever does not run; an accepted job is not to be lost by a slip.
-        final = [job.id for job in (yield from self.broker.get(ids)) if job.state in FINAL]
+        final = [job.id for job in (yield from self.broker.get(ids)) if job.state in FINAL or job.flaw]
         return (yield from self.broker.delete(final))
 
     def _in_batches(

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 R = TypeVar("R", covariant=True)
 
 
+FORMAT = 1
+"""Of the records that this version writes, and the latest that it knows. It is raised when a worker must know
+something new about a job to run it right; what may be ignored is added without."""
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an enqueue may set for one job over its task's own settings. Times in seconds."""
 
@@ -29,6 +34,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result_ttl: float | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, Any] = {}
+    format: int = 1
+    """Of the record. A worker that does not know it leaves the job to others."""
 
 
 NO_OPTIONS = Options()
@@ -69,6 +76,8 @@ class JobRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """New jobs only: due that many seconds after the broker's now."""
     expires_in: float | None = None
     """New jobs only: `expires_at`, relative to the broker's now."""
+    flaw: str | None = None
+    """Why what is stored of it cannot be read as it is. Such a job is not run, but quarantined."""
 
 
 def new_id() -> str:
@@ -110,7 +119,7 @@ class Job(Generic[R]):
     @property
     def progress(self) -> Any:
         """What the task last reported with `current_job().report(...)`, or None."""
-        return None if self.record.progress is None else msgspec.json.decode(self.record.progress)
+        return codec.decode_result(self.record.progress, Any)
 
     def refresh(self) -> Job[R]:
         """Read the job again. Raises `JobNotFound`."""
@@ -191,4 +200,7 @@ class Job(Generic[R]):
 
 def when(moment: float | None) -> str:
     """A time for people: ISO 8601 in UTC to the second."""
-    return "" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return "" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # a record may say anything
+        return f"{moment:g} s after 1970"

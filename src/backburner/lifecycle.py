@@ -155,6 +155,12 @@ def dead(job: JobRecord, error: ErrorInfo, reason: str, now: float) -> Settlemen
     return _ended(job, "die", State.DEAD, now, error=error, reason=reason)
 
 
+def quarantined(job: JobRecord, now: float) -> Settlement:
+    """Nobody can tell what it is: it is kept for a person to look at."""
+    reason = job.flaw or ""
+    return dead(job, ErrorInfo(None, reason), reason, now)
+
+
 def cancelled(job: JobRecord, reason: str, now: float, *, keep: float) -> Settlement:
     return _ended(
         job, "cancel", State.CANCELLED, now, error=ErrorInfo(None, reason), reason=reason, keep=keep

@@ -129,7 +129,7 @@ def job_view(job: JobRecord, history: Sequence[Attempt] | None = None) -> JobVie
         started_at=job.started_at,
         finished_at=job.finished_at,
         worker=job.worker,
-        reason=job.reason,
+        reason=job.reason or job.flaw,
         cancel_requested=job.cancel_requested,
         idempotency_key=job.key,
         tags=job.options.tags,
@@ -146,8 +146,11 @@ def job_view(job: JobRecord, history: Sequence[Attempt] | None = None) -> JobVie
 def arguments(payload: bytes) -> tuple[msgspec.Raw, dict[str, msgspec.Raw]]:
     """The positional arguments (a JSON array) and the keyword arguments of a payload."""
     if not payload.startswith(b"{"):
-        return msgspec.Raw(payload), {}
-    kwargs = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+        return _json(payload), {}
+    try:
+        kwargs = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return _text(payload), {}
     return kwargs.pop("*", _NO_ARGUMENTS), kwargs
 
 
@@ -220,4 +223,17 @@ def _attempt_view(each: Attempt) -> AttemptView:
 
 
 def _raw(data: bytes | None) -> msgspec.Raw | None:
-    return None if data is None else msgspec.Raw(data)
+    return None if data is None else _json(data)
+
+
+def _json(data: bytes) -> msgspec.Raw:
+    """JSON as it is stored; what is none as a text, so that the whole document can be read."""
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return _text(data)
+    return msgspec.Raw(data)
+
+
+def _text(data: bytes) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(data.decode(errors="replace")))

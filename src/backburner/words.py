@@ -1,4 +1,4 @@
-"""Numbers and times as people say them."""
+"""Numbers and times as people say them, and text that can be stored."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def when(moment: float | None, now: float) -> str:
 def plural(count: int, one: str, many: str) -> str:
     """The number with its noun, as in `1 job`, `1,200 jobs`."""
     return f"{count:,} {one if count == 1 else many}"
+
+
+def storable(text: str) -> str:
+    """Text that any broker can keep: an exception may quote a file name that is no UTF-8, or a NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -55,7 +55,7 @@ def test_an_app_brings_its_own_broker_and_nothing_of_the_worker_or_the_command_l
     found = imported(
         "from backburner import Backburner\nBackburner('sqlite:///jobs.db').task(name='t')(lambda: None)"
     )
-    assert brokers(found) == {"base", "sql", "sqlite"}
+    assert brokers(found) == {"base", "flaws", "sql", "sqlite"}
     assert not own(found) & {"cli", "demo", "doctor", "explain", "inspector", "stats", "testing", "worker"}
     assert not packages(found) & (COMMAND_LINE | {"multiprocessing", "http", "email"})
 

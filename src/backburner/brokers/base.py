@@ -391,7 +391,9 @@ class Broker(ABC):
         settlements = []
         for job in (yield from self.orphans(limit, workers)):
             started = workers.get(job.worker or "") if workers else None
-            if started is None or job.id in started:
+            if job.flaw is not None:
+                settlements.append(lifecycle.quarantined(job, self.now()))
+            elif started is None or job.id in started:
                 settlements.append(lifecycle.crashed(job, self.now(), poison_after=poison_after))
             else:
                 settlements.append(lifecycle.released(job, self.now()))

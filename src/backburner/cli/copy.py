@@ -62,6 +62,13 @@ def _say(copied: Copied, to_url: str) -> None:
             f"paused before, and still: {', '.join(copied.paused)}; "
             "`backburner queues resume` lets its workers go on"
         )
+    if copied.unreadable:
+        some = ", ".join(copied.unreadable[:5]) + (" …" if len(copied.unreadable) > 5 else "")
+        stayed = plural(len(copied.unreadable), "job", "jobs")
+        click.echo(
+            f"{stayed} stayed, as this version cannot read all of what is stored: {some}; "
+            "`backburner explain ID` says why"
+        )
     if copied.kept:
         some = ", ".join(copied.kept[:5]) + (" …" if len(copied.kept) > 5 else "")
         stayed = plural(len(copied.kept), "job", "jobs")

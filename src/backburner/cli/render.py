@@ -57,7 +57,8 @@ def job_page(job: JobRecord, history: Sequence[Attempt], now: float) -> list[Ren
 
 def _facts(job: JobRecord, now: float) -> Iterator[Sequence[Cell]]:
     args, kwargs = arguments(job.payload)
-    state = f"{job.state}: {job.reason}" if job.reason else str(job.state)
+    why = job.reason or job.flaw
+    state = f"{job.state}: {why}" if why else str(job.state)
     asked = ", was asked to stop" if job.cancel_requested and job.state is State.RUNNING else ""
     options = job.options
     rows: list[tuple[str, Cell]] = [
@@ -75,8 +76,8 @@ def _facts(job: JobRecord, now: float) -> Iterator[Sequence[Cell]]:
         ("finished", _time(job.finished_at, now)),
         ("expires", _time(job.expires_at, now)),
         ("time limit", "" if options.timeout is None else span(options.timeout)),
-        ("args", bytes(args).decode()),
-        ("kwargs", ", ".join(f"{name}={bytes(value).decode()}" for name, value in kwargs.items())),
+        ("args", _json(bytes(args))),
+        ("kwargs", ", ".join(f"{name}={_json(bytes(value))}" for name, value in kwargs.items())),
         ("tags", ", ".join(options.tags)),
         ("meta", ", ".join(f"{name}={value!r}" for name, value in options.meta.items())),
         ("idempotency key", job.key or ""),
@@ -107,4 +108,4 @@ def _time(moment: float | None, now: float) -> str:
 
 
 def _json(data: bytes | None) -> str:
-    return "" if data is None else data.decode()
+    return "" if data is None else data.decode(errors="replace")

@@ -18,8 +18,9 @@ import msgspec
 from backburner.context import CurrentJob
 from backburner.errors import TaskNotFound
 from backburner.task import Task
+from backburner.words import storable
 from backburner.worker.call import call
-from backburner.worker.outcome import Verdict, described, storable, verdict
+from backburner.worker.outcome import Verdict, described, verdict
 from backburner.worker.processes import LENGTH, Reply, Request
 
 

@@ -331,18 +331,12 @@ class Worker:
         now = self.app.broker.now()
         for job in jobs:
             task = self.app.tasks.get(job.task)
-            if job.cancel_requested:
-                reason = job.reason or "cancelled"
-                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
-            elif job.expires_at is not None and job.expires_at <= now:
-                reason = f"expired: it had not started after {now - job.created_at:.0f} s"
-                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
-            elif job.crashes >= self.app.settings.poison_after:
-                # Where the server hands jobs on by itself nobody has judged it yet.
-                self._refuse(lifecycle.poisoned(job, job.crashes, now))
+            refused = outcome.refused(job, self.app.settings, now)
+            if refused is not None:
+                self._refuse(refused)
             elif task is None:
                 self.app.events.emit(UnknownTask(job=job))
-                reason = f"no worker that claimed it has the code of task {job.task}"
+                reason = f"no worker that claimed it has the code of task {job.task[:200]}"
                 self._refuse(lifecycle.snoozed(job, self.app.settings.unknown_task_delay, now, reason))
             elif self._is_suspect(job):
                 self._suspects.append(job)

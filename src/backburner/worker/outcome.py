@@ -4,6 +4,8 @@
 2. What no retry can mend goes to the dead letters: arguments that do not fit, a result that has no JSON form.
 3. An attempt that was stopped ends by the reason for the stop: cancelled, released, or timed out.
 4. Everything else is a failure, and the retry policy decides.
+
+And what becomes of a job that is claimed and not begun at all.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from backburner import lifecycle
 from backburner.codec import ReferenceGone
 from backburner.control import Cancel, Dead, Snooze
 from backburner.errors import CodecError
+from backburner.job import FORMAT
 from backburner.lifecycle import ErrorInfo, Settlement
 from backburner.retry import class_name
+from backburner.words import storable
 
 if TYPE_CHECKING:
     from backburner.context import StopReason
@@ -44,6 +48,28 @@ class Verdict(msgspec.Struct):
     error: ErrorInfo
     reason: str = ""
     delay: float = 0.0
+
+
+def refused(job: JobRecord, settings: Settings, now: float) -> Settlement | None:
+    """What becomes of a job that was claimed and is not to be started, whatever its task is."""
+    keep = settings.keep_finished
+    if job.flaw is not None:
+        return lifecycle.quarantined(job, now)
+    if job.options.format > FORMAT:
+        reason = (
+            f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it "
+            f"knows {FORMAT}: it waits for a worker of that version; upgrade this one"
+        )
+        return lifecycle.snoozed(job, settings.unknown_task_delay, now, reason)
+    if job.cancel_requested:
+        return lifecycle.cancelled(job, job.reason or "cancelled", now, keep=keep)
+    if job.expires_at is not None and job.expires_at <= now:
+        reason = f"expired: it had not started after {now - job.created_at:.0f} s"
+        return lifecycle.cancelled(job, reason, now, keep=keep)
+    if job.crashes >= settings.poison_after:
+        # Where the server hands jobs on by itself nobody has judged it yet.
+        return lifecycle.poisoned(job, job.crashes, now)
+    return None
 
 
 def verdict(  # noqa: PLR0911 - one line a case
@@ -113,11 +139,6 @@ def described(error: BaseException) -> ErrorInfo:
     except Exception as unprintable:  # noqa: BLE001 - whatever an exception's own __str__ raises
         message = f"<its message cannot be made: {type(unprintable).__name__}>"
     return ErrorInfo(class_name(type(error)), storable(message[:4096]), storable(text))
-
-
-def storable(text: str) -> str:
-    """Text that any broker can keep: an exception may quote a file name that is no UTF-8, or a NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _is_library(frame: TracebackType) -> bool:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backburner.brokers import flaws
 from backburner.brokers.base import (
-    Beat,
     Bound,
     Broker,
     Filter,
@@ -27,7 +27,6 @@ from backburner.brokers.postgres.steps import Do
 from backburner.errors import BrokerError
 from backburner.job import JobRecord
 from backburner.lifecycle import Attempt, State
-from backburner.schedule import Schedule
 
 if TYPE_CHECKING:
     from backburner.doctor import Check
@@ -56,7 +55,7 @@ class PostgresInspector(Broker):
 
     def history(self, job_id: str) -> Operation[list[Attempt]]:
         rows = yield Do("history", {"id": job_id})
-        return [msgspec.json.decode(row[0], type=Attempt) for row in rows]
+        return [flaws.attempt(row[0]) for row in rows]
 
     def find(self, which: Filter) -> Operation[list[JobRecord]]:
         given = {**msgspec.structs.asdict(which), "states": [*map(str, which.states)]}
@@ -120,7 +119,7 @@ class PostgresInspector(Broker):
         return [
             WorkerInfo(
                 id=row[0],
-                beat=msgspec.json.decode(row[1], type=Beat),
+                beat=flaws.beat(row[1], row[0]),
                 started_at=row[2],
                 seen_at=row[3],
                 lease_until=row[4],
@@ -140,16 +139,7 @@ class PostgresInspector(Broker):
 
     def schedules(self) -> Operation[list[StoredSchedule]]:
         rows = yield Do("schedules")
-        return [
-            StoredSchedule(
-                schedule=msgspec.json.decode(row[0], type=Schedule),
-                next_at=row[1],
-                last_job=row[2],
-                paused=row[3],
-                declared=row[4],
-            )
-            for row in rows
-        ]
+        return [flaws.schedule(*row) for row in rows]
 
     def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
         schedule = msgspec.json.encode(stored.schedule).decode()

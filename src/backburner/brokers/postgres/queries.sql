@@ -57,7 +57,7 @@ SELECT {record} FROM {schema}.stored
 WHERE (cardinality(%(states)s::text[]) = 0 OR state = ANY (%(states)s::text[]))
   AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
   AND (%(task)s::text IS NULL OR task = %(task)s::text)
-  AND (%(tag)s::text IS NULL OR strpos((replace(options, '\u0000', '\ufffd')::json -> 'tags')::text, %(tag)s::text) > 0)
+  AND (%(tag)s::text IS NULL OR strpos({schema}.tags(options), %(tag)s::text) > 0)
   AND (%(error)s::text IS NULL OR strpos(reason, %(error)s::text) > 0
        OR EXISTS (SELECT FROM unnest(history) AS attempt WHERE strpos(attempt, %(error)s::text) > 0))
   AND (%(before)s::text IS NULL OR seq < (SELECT seq FROM {schema}.stored WHERE id = %(before)s::text))
@@ -119,7 +119,7 @@ SELECT count(*) FROM (
 ) AS these
 
 -- name: schedules
-SELECT schedule, next_at, last_job, paused, declared FROM {schema}.schedules ORDER BY name
+SELECT name, schedule, next_at, last_job, paused, declared FROM {schema}.schedules ORDER BY name
 
 -- name: save_schedule
 -- An unchanged declaration keeps its next fire: every start of every worker comes through here.

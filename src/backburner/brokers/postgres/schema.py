@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import psycopg
 
+from backburner.brokers import flaws
 from backburner.brokers.sql import migrations
 from backburner.errors import BrokerError, SchemaError
-from backburner.job import NO_OPTIONS, JobRecord, Options
+from backburner.job import JobRecord
 from backburner.lifecycle import State
 
 PACKAGE = "backburner.brokers.postgres"
 VERSION = migrations(PACKAGE)[-1].number
 OLDEST_SERVER = 130000
 
-_options = msgspec.json.Decoder(Options)
 _states = {str(state): state for state in State}
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -24,6 +23,14 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 def record(row: tuple[Any, ...]) -> JobRecord:
     """One row of the `record` columns, which are the fields of a record in their order."""
+    try:
+        job = _read(row)
+    except flaws.DAMAGE:
+        return _salvaged(row)
+    return job if flaws.sound(job) else _salvaged(row)
+
+
+def _read(row: tuple[Any, ...]) -> JobRecord:
     job = JobRecord(*row)  # by position: by name it would take ten times as long, a microsecond a job
     job.payload = row[2].encode()
     job.state = _states[row[5]]
@@ -33,8 +40,15 @@ def record(row: tuple[Any, ...]) -> JobRecord:
         job.progress = row[19].encode()
     if row[20] is not None:
         job.checkpoint = row[20].encode()
-    job.options = NO_OPTIONS if row[21] is None else _options.decode(row[21])
+    job.options = flaws.options(row[21])
     return job
+
+
+def _salvaged(row: tuple[Any, ...]) -> JobRecord:
+    fields = dict(zip(JobRecord.__struct_fields__, row, strict=False))
+    for name in ("payload", "result", "progress", "checkpoint"):
+        fields[name] = fields[name] and fields[name].encode()
+    return flaws.salvaged(fields, row[22])
 
 
 def channel(name: str) -> str:

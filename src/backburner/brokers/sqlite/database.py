@@ -284,7 +284,7 @@ def _drive(cursor: sqlite3.Cursor, operation: Operation[T], wakes: Counter[str])
             step = operation.send(reply)
             match step:
                 case Do():
-                    reply = cursor.execute(SQL[step.name], step.parameters).fetchall()
+                    reply = _rows(cursor, step)
                 case DoMany():
                     reply = cursor.executemany(SQL[step.name], step.rows).rowcount
                 case Wake():
@@ -304,6 +304,22 @@ def _drive(cursor: sqlite3.Cursor, operation: Operation[T], wakes: Counter[str])
     finally:
         cursor.close()
         operation.close()
+
+
+def _rows(cursor: sqlite3.Cursor, step: Do) -> list[tuple[Any, ...]]:
+    """The rows of a statement; from the first text that is no UTF-8 on this connection reads any."""
+    statement = SQL[step.name]
+    try:
+        return cursor.execute(statement, step.parameters).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode to UTF-8" not in str(error):
+            raise
+        cursor.connection.text_factory = schema.readable
+        if "RETURNING" in statement:  # it has written, which is undone: the next try reads what it returns
+            raise BrokerUnavailable(
+                f"a damaged record was met, and is read with the next try ({error})"
+            ) from error
+        return cursor.execute(statement, step.parameters).fetchall()
 
 
 _SAVEPOINTS = {"set": "SAVEPOINT part", "undo": "ROLLBACK TO part", "keep": "RELEASE part"}

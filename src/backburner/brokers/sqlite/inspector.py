@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from backburner.brokers import flaws
 from backburner.brokers.base import (
-    Beat,
     Bound,
     Broker,
     Filter,
@@ -25,7 +25,6 @@ from backburner.brokers.sqlite import schema
 from backburner.brokers.sqlite.steps import Begin, Do, DoMany, Wake
 from backburner.job import JobRecord
 from backburner.lifecycle import Attempt, State
-from backburner.schedule import Schedule
 
 if TYPE_CHECKING:
     from backburner.doctor import Check
@@ -55,7 +54,7 @@ class SqliteInspector(Broker):
 
     def history(self, job_id: str) -> Operation[list[Attempt]]:
         rows = yield Do("history", (job_id,))
-        return [msgspec.json.decode(row[0], type=Attempt) for row in rows]
+        return [flaws.attempt(row[0]) for row in rows]
 
     def find(self, which: Filter) -> Operation[list[JobRecord]]:
         rows = yield Do("find", {**msgspec.structs.asdict(which), "states": _json(which.states)})
@@ -142,7 +141,7 @@ class SqliteInspector(Broker):
         return [
             WorkerInfo(
                 id=row[0],
-                beat=msgspec.json.decode(row[1], type=Beat),
+                beat=flaws.beat(row[1], row[0]),
                 started_at=row[2],
                 seen_at=row[3],
                 lease_until=row[4],
@@ -162,16 +161,7 @@ class SqliteInspector(Broker):
 
     def schedules(self) -> Operation[list[StoredSchedule]]:
         rows = yield Do("schedules")
-        return [
-            StoredSchedule(
-                schedule=msgspec.json.decode(row[0], type=Schedule),
-                next_at=row[1],
-                last_job=row[2],
-                paused=bool(row[3]),
-                declared=bool(row[4]),
-            )
-            for row in rows
-        ]
+        return [flaws.schedule(*row) for row in rows]
 
     def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
         yield Begin()

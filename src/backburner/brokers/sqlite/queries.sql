@@ -58,8 +58,9 @@ INSERT INTO backburner_rates (minute, queue, task, outcome, count, seconds) VALU
 ON CONFLICT DO UPDATE SET count = count + excluded.count, seconds = seconds + excluded.seconds
 
 -- name: claim
+-- A damaged record may say anything: a number that is too large to be counted on would fail the whole claim.
 UPDATE backburner_jobs
-SET state = 'running', attempt = attempt + 1, token = token + 1, worker = :worker, started_at = :now, progress = NULL
+SET state = 'running', attempt = min(attempt, 1000000000) + 1, token = min(token, 1000000000) + 1, worker = :worker, started_at = :now, progress = NULL
 WHERE seq IN (
     SELECT seq FROM backburner_jobs
     WHERE state = 'queued' AND queue = :queue
@@ -72,7 +73,7 @@ RETURNING {record}
 -- name: claim_excluding
 -- Looks past jobs that this worker has no room for, but not for ever: 1,000 of them cost about a millisecond.
 UPDATE backburner_jobs
-SET state = 'running', attempt = attempt + 1, token = token + 1, worker = :worker, started_at = :now, progress = NULL
+SET state = 'running', attempt = min(attempt, 1000000000) + 1, token = min(token, 1000000000) + 1, worker = :worker, started_at = :now, progress = NULL
 WHERE seq IN (
     SELECT seq FROM (
         SELECT seq, task FROM backburner_jobs
@@ -159,7 +160,9 @@ SELECT {record} FROM backburner_jobs AS job
 WHERE (:states = '[]' OR state IN (SELECT value FROM json_each(:states)))
   AND (:queue IS NULL OR queue = :queue)
   AND (:task IS NULL OR task = :task)
-  AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(CAST(options AS TEXT), '$.tags') WHERE value = :tag))
+  AND (:tag IS NULL OR EXISTS (
+      SELECT 1 FROM json_each(iif(json_valid(CAST(options AS TEXT)), CAST(options AS TEXT), '{}'), '$.tags')
+      WHERE value = :tag))
   AND (:error IS NULL OR instr(reason, :error) OR EXISTS (
       SELECT 1 FROM backburner_attempts WHERE job_id = job.id AND instr(CAST(attempt AS TEXT), :error)))
   AND (:before IS NULL OR seq < (SELECT seq FROM backburner_jobs WHERE id = :before))
@@ -237,7 +240,7 @@ SELECT count(*) FROM (
 )
 
 -- name: schedules
-SELECT schedule, next_at, last_job, paused, declared FROM backburner_schedules ORDER BY name
+SELECT name, schedule, next_at, last_job, paused, declared FROM backburner_schedules ORDER BY name
 
 -- name: save_schedule
 -- An unchanged declaration keeps its next fire: every start of every worker comes through here.

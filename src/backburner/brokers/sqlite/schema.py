@@ -7,25 +7,37 @@ from typing import Any
 
 import msgspec
 
+from backburner.brokers import flaws
 from backburner.brokers.sql import migrations
 from backburner.errors import SchemaError
-from backburner.job import NO_OPTIONS, JobRecord, Options
+from backburner.job import NO_OPTIONS, JobRecord
 from backburner.lifecycle import State
 
 PACKAGE = "backburner.brokers.sqlite"
 VERSION = migrations(PACKAGE)[-1].number
 
-_options = msgspec.json.Decoder(Options)
 _states = {str(state): state for state in State}
 
 
 def record(row: tuple[Any, ...]) -> JobRecord:
     """One row of the `record` columns, which are the fields of a record in their order."""
-    job = JobRecord(*row)  # by position: by name it would take ten times as long, a microsecond a job
-    job.state = _states[row[5]]
-    job.cancel_requested = bool(row[18])
-    job.options = NO_OPTIONS if row[21] is None else _options.decode(row[21])
-    return job
+    try:
+        job = JobRecord(*row)  # by position: by name it would take ten times as long, a microsecond a job
+        job.state = _states[row[5]]
+        job.cancel_requested = bool(row[18])
+        job.options = flaws.options(row[21])
+    except flaws.DAMAGE:
+        return _salvaged(row)
+    return job if flaws.sound(job) else _salvaged(row)
+
+
+def _salvaged(row: tuple[Any, ...]) -> JobRecord:
+    return flaws.salvaged(dict(zip(JobRecord.__struct_fields__, row, strict=False)), row[22])
+
+
+def readable(text: bytes) -> str:
+    """A text that may be no UTF-8."""
+    return text.decode(errors="replace")
 
 
 def adopted(job: JobRecord) -> dict[str, Any]:
