@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import psycopg
+import redis
+from msgspec import msgpack
 
 DEEP = 100_000
 
@@ -106,3 +108,54 @@ class PostgresVandal:
         value = value.decode() if isinstance(value, bytes) else value
         with psycopg.connect(self._server) as connection:
             connection.execute(f"UPDATE store.jobs SET {field} = %s WHERE id = %s", (value, job_id))
+
+
+STATE = ("state", "seq", "created_at", "run_at", "expires_at", "attempt", "token", "crashes")
+CHANGES = "what changes of it: "
+
+
+class RedisVandal:
+    """Writes into the hash of a job: `h` is its head, `s` what changes (`scripts/job.lua`)."""
+
+    damages: Mapping[str, Damage] = everything(
+        {
+            "a truncated head": Damage("h", b"\x94\xa4go", "its head: "),
+            "a head of other types": Damage("h", msgpack.encode((1, 2, "3", [])), "its head: "),
+            "a deeply nested head": Damage("h", b"\x91" * DEEP, "its head: "),
+            "no head": Damage("h", None, "its head: "),
+            "a task that is no UTF-8": Damage("h", b"\x94\xa2\xff\xfe\xa7default\x00\xc0", "its head: "),
+            "truncated numbers": Damage("s", b"\x9e\xa6queu", CHANGES),
+            "numbers of other types": Damage("s", msgpack.encode([["queued"]] * 14), CHANGES),
+            "deeply nested numbers": Damage("s", b"\x91" * DEEP, CHANGES),
+            "no numbers": Damage("s", None, CHANGES),
+            "due at no time": Damage("run_at", float("nan"), CHANGES),
+            "made at infinity": Damage("created_at", float("inf"), CHANGES),
+            "half a claim": Damage("token", 0.5, CHANGES),
+            "attempts beyond all": Damage("attempt", 10**10, "attempt: nobody has counted that far"),
+            "claims beyond all": Damage("token", 10**10, "token: nobody has counted that far"),
+            "crashes that are a text": Damage("crashes", "7", "crashes: Expected `int`"),
+            "an expiry that is a list": Damage("expires_at", [1], "expires_at: Expected `float"),
+            "no hash at all": Damage("", b"text", "its head: "),
+        },
+        text_only=False,
+    )
+
+    def __init__(self, url: str) -> None:
+        server, _, prefix = url.partition("?prefix=")
+        self._client = redis.Redis.from_url(server)
+        self._prefix = f"{{{prefix}}}:job:"
+
+    def write(self, job_id: str, field: str, value: Any) -> None:
+        key = self._prefix + job_id
+        field = {"options": "o", "payload": "p"}.get(field, field)
+        if field in STATE:
+            numbers = msgpack.decode(self._client.hget(key, "s"))  # type: ignore[arg-type]
+            numbers[STATE.index(field)] = value
+            field, value = "s", msgpack.encode(numbers)
+        if not field:
+            self._client.set(key, value)
+        elif value is None:
+            self._client.hdel(key, field)
+        else:
+            self._client.hset(key, field, value)
+        self._client.close()

@@ -70,6 +70,7 @@ def test_programs_read_what_was_done(app: Backburner, operator: Operator, url: s
     assert operator.json("copy", url, new_url) == {
         "moved": 3,
         "kept": [],
+        "unreadable": [],
         "running": 1,
         "schedules": 0,
         "paused": [],

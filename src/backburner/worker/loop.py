@@ -32,6 +32,7 @@ from backburner.context import CurrentJob, StopReason
 from backburner.control import Stop
 from backburner.errors import NotCommitted
 from backburner.events import LostLease, Started, Succeeded, UnknownTask
+from backburner.job import FORMAT
 from backburner.lifecycle import State
 from backburner.task import Kind
 from backburner.worker import outcome
@@ -331,9 +332,17 @@ class Worker:
         now = self.app.broker.now()
         for job in jobs:
             task = self.app.tasks.get(job.task)
-            refused = outcome.refused(job, self.app.settings, now)
-            if refused is not None:
-                self._refuse(refused)
+            if job.flaw is not None or job.options.format > FORMAT:
+                self._refuse(outcome.unread(job, self.app.settings, now))
+            elif job.cancel_requested:
+                reason = job.reason or "cancelled"
+                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
+            elif job.expires_at is not None and job.expires_at <= now:
+                reason = f"expired: it had not started after {now - job.created_at:.0f} s"
+                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
+            elif job.crashes >= self.app.settings.poison_after:
+                # Where the server hands jobs on by itself nobody has judged it yet.
+                self._refuse(lifecycle.poisoned(job, job.crashes, now))
             elif task is None:
                 self.app.events.emit(UnknownTask(job=job))
                 reason = f"no worker that claimed it has the code of task {job.task[:200]}"

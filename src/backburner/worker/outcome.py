@@ -5,7 +5,7 @@
 3. An attempt that was stopped ends by the reason for the stop: cancelled, released, or timed out.
 4. Everything else is a failure, and the retry policy decides.
 
-And what becomes of a job that is claimed and not begun at all.
+And what becomes of a job that cannot be begun, since not all of it can be read.
 """
 
 from __future__ import annotations
@@ -50,26 +50,15 @@ class Verdict(msgspec.Struct):
     delay: float = 0.0
 
 
-def refused(job: JobRecord, settings: Settings, now: float) -> Settlement | None:
-    """What becomes of a job that was claimed and is not to be started, whatever its task is."""
-    keep = settings.keep_finished
+def unread(job: JobRecord, settings: Settings, now: float) -> Settlement:
+    """What becomes of a claimed job of which not all can be read: it is damaged, or of a newer version."""
     if job.flaw is not None:
         return lifecycle.quarantined(job, now)
-    if job.options.format > FORMAT:
-        reason = (
-            f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it "
-            f"knows {FORMAT}: it waits for a worker of that version; upgrade this one"
-        )
-        return lifecycle.snoozed(job, settings.unknown_task_delay, now, reason)
-    if job.cancel_requested:
-        return lifecycle.cancelled(job, job.reason or "cancelled", now, keep=keep)
-    if job.expires_at is not None and job.expires_at <= now:
-        reason = f"expired: it had not started after {now - job.created_at:.0f} s"
-        return lifecycle.cancelled(job, reason, now, keep=keep)
-    if job.crashes >= settings.poison_after:
-        # Where the server hands jobs on by itself nobody has judged it yet.
-        return lifecycle.poisoned(job, job.crashes, now)
-    return None
+    reason = (
+        f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it knows "
+        f"{FORMAT}: it waits for a worker of that version; upgrade this one"
+    )
+    return lifecycle.snoozed(job, settings.unknown_task_delay, now, reason)
 
 
 def verdict(  # noqa: PLR0911 - one line a case

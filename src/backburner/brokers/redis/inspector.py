@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backburner import lifecycle
+from backburner.brokers import flaws
 from backburner.brokers.base import (
-    Beat,
     Bound,
     Broker,
     Filter,
@@ -28,7 +28,6 @@ from backburner.brokers.redis.steps import Do
 from backburner.brokers.redis.wake import Wakes
 from backburner.job import JobRecord
 from backburner.lifecycle import Attempt, State
-from backburner.schedule import Schedule
 
 if TYPE_CHECKING:
     from backburner.doctor import Check
@@ -60,7 +59,7 @@ class RedisInspector(Broker):
         return [*map(record, rows)]
 
     def history(self, job_id: str) -> Operation[list[Attempt]]:
-        return [msgspec.json.decode(line, type=Attempt) for line in (yield Do("history", (job_id,)))]
+        return [*map(flaws.attempt, (yield Do("history", (job_id,))))]
 
     def find(self, which: Filter) -> Operation[list[JobRecord]]:
         # The text of a tag is looked for among the options as they are, and what was found is read here.
@@ -105,10 +104,11 @@ class RedisInspector(Broker):
         found: dict[str, QueueInfo] = {}
 
         def info(name: bytes) -> QueueInfo:
-            return found.setdefault(name.decode(), QueueInfo(name=name.decode(), counts={}))
+            text = name.decode(errors="replace")
+            return found.setdefault(text, QueueInfo(name=text, counts={}))
 
         for field, count in pairs(counts):
-            state, queue, _ = field.split(b"\0")
+            state, queue, _ = field.split(b"\0", 2)
             states = info(queue).counts
             states[state.decode()] = states.get(state.decode(), 0) + int(count)
         for name in paused:
@@ -124,7 +124,7 @@ class RedisInspector(Broker):
         found: dict[str, TaskInfo] = {}
         waiting: dict[str, set[str]] = {}
         for field, count in pairs(counts):
-            state, queue, name = (part.decode() for part in field.split(b"\0"))
+            state, queue, name = field.decode(errors="replace").split("\0", 2)
             states = found.setdefault(name, TaskInfo(name=name, counts={})).counts
             states[state] = states.get(state, 0) + int(count)
             if state == State.QUEUED:
@@ -155,18 +155,10 @@ class RedisInspector(Broker):
         yield Do("set_queue", (name, paused, len(blobs) or None), blobs)
 
     def workers(self) -> Operation[list[WorkerInfo]]:
-        found = []
-        for name, stored in pairs((yield Do("workers"))):
-            beat, started_at, seen_at, lease_until = _worker.decode(stored)
-            found.append(
-                WorkerInfo(
-                    id=name.decode(),
-                    beat=msgspec.json.decode(beat, type=Beat),
-                    started_at=started_at,
-                    seen_at=seen_at,
-                    lease_until=lease_until,
-                )
-            )
+        found = [
+            _worker_info(name.decode(errors="replace"), stored)
+            for name, stored in pairs((yield Do("workers")))
+        ]
         return sorted(found, key=lambda info: (info.started_at, info.id))
 
     def rates(self, seconds: float) -> Operation[list[Rate]]:
@@ -188,19 +180,10 @@ class RedisInspector(Broker):
     # Periodic tasks ----------------------------------------------------------------------------------
 
     def schedules(self) -> Operation[list[StoredSchedule]]:
-        found = []
-        for _, stored in sorted(pairs((yield Do("schedules")))):
-            schedule, next_at, last_job, paused, declared = _schedule.decode(stored)
-            found.append(
-                StoredSchedule(
-                    schedule=msgspec.json.decode(schedule, type=Schedule),
-                    next_at=next_at,
-                    last_job=last_job,
-                    paused=paused,
-                    declared=declared,
-                )
-            )
-        return found
+        return [
+            flaws.schedule(name.decode(errors="replace"), *_where(stored))
+            for name, stored in sorted(pairs((yield Do("schedules"))))
+        ]
 
     def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
         given = (stored.schedule.name, 1, stored.next_at, stored.declared)
@@ -226,11 +209,29 @@ class RedisInspector(Broker):
         self._wakes.after_fork()
 
 
+def _worker_info(name: str, stored: bytes) -> WorkerInfo:
+    try:
+        beat, *times = _worker.decode(stored)
+    except flaws.DAMAGE:
+        beat, times = "", [0.0, 0.0, 0.0]
+    return WorkerInfo(
+        id=name, beat=flaws.beat(beat, name), started_at=times[0], seen_at=times[1], lease_until=times[2]
+    )
+
+
+def _where(stored: bytes) -> tuple[str, float | None, str | None, bool, bool]:
+    """A schedule, and where it stands."""
+    try:
+        return _schedule.decode(stored)
+    except flaws.DAMAGE:
+        return "", None, None, True, False
+
+
 def _matching(counts: Sequence[bytes], which: Filter) -> int:
     """How many jobs are in the states, in the queue and of the task of a filter."""
     total = 0
     for field, count in pairs(counts):
-        state, queue, task = field.decode().split("\0")
+        state, queue, task = field.decode(errors="replace").split("\0", 2)
         if (
             (not which.states or state in which.states)
             and which.queue in (None, queue)

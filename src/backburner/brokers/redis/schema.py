@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 
-from backburner.job import NO_OPTIONS, JobRecord, Options
+from backburner.brokers import flaws
+from backburner.job import NO_OPTIONS, JobRecord
 from backburner.lifecycle import Attempt, Settlement, State
 
 encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
-_options = msgspec.json.Decoder(Options).decode
 _head = msgspec.msgpack.Decoder(tuple[str, str, int, str | None]).decode
+_loose = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _changing = msgspec.msgpack.Decoder(
     tuple[
         State,
@@ -37,8 +38,54 @@ _changing = msgspec.msgpack.Decoder(
 ).decode
 
 
+_HEAD = ("task", "queue", "priority", "key")
+_CHANGING = (
+    *("state", "seq", "created_at", "run_at", "expires_at", "attempt", "token", "crashes", "worker"),
+    *("started_at", "finished_at", "prune_at", "cancel_requested", "reason"),
+)
+
+
 def record(row: Sequence[Any]) -> JobRecord:
     """One row of `job.lua`: head, payload, options, what changes, result, progress, checkpoint, id."""
+    try:
+        job = _read(row)
+    except flaws.DAMAGE:
+        return _salvaged(row)
+    return job if flaws.sound(job) else _salvaged(row)
+
+
+def _salvaged(row: Sequence[Any]) -> JobRecord:
+    head, payload, options, changing, result, progress, checkpoint, job_id = row
+    fields = {
+        **_each(head, _HEAD),
+        **_each(changing, _CHANGING),
+        "id": job_id.decode(errors="replace"),
+        "payload": payload,
+        "options": options,
+        "result": result,
+        "progress": progress,
+        "checkpoint": checkpoint,
+    }
+    seq = fields["seq"]
+    return flaws.salvaged(fields, seq if isinstance(seq, int) else 0)
+
+
+def _each(packed: bytes | None, names: Sequence[str]) -> dict[str, Any]:
+    """The values of an array by name, each with the error that it raised, if it did."""
+    found: dict[str, Any] = dict.fromkeys(names, ValueError("it is missing"))
+    try:
+        values = _loose(packed or b"")
+    except flaws.DAMAGE as error:
+        return dict.fromkeys(names, error)
+    for name, value in zip(names, values, strict=False):
+        try:
+            found[name] = msgspec.msgpack.decode(value)
+        except flaws.DAMAGE as error:
+            found[name] = error
+    return found
+
+
+def _read(row: Sequence[Any]) -> JobRecord:
     head, payload, options, changing, result, progress, checkpoint, job_id = row
     task, queue, priority, key = _head(head)
     (
@@ -79,7 +126,7 @@ def record(row: Sequence[Any]) -> JobRecord:
         cancel_requested or False,
         progress,
         checkpoint,
-        NO_OPTIONS if options is None else _options(options),
+        flaws.options(options),
         seq,
     )
 

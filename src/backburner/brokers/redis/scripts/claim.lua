@@ -1,4 +1,4 @@
--- Claim jobs for a worker. What it has no room for is looked past, but not for ever.
+-- Claim jobs for a worker. What it has no room for is looked past, but not for ever; what cannot be read is buried.
 local LOOKED_PAST = 1000
 
 -- The first jobs of one line, taken out of it.
@@ -21,8 +21,8 @@ local function take_others(queue, priority, limit, exclude, looks)
         end
         looked = looked + #found
         for _, place in ipairs(found) do
-            local h = call('HGET', jobs .. id_of(place), 'h')
-            if #ids < limit and not (h and exclude[head_of(h)[TASK]]) then
+            local head = head_of(fields(id_of(place), 'h')[1])
+            if #ids < limit and not (head and exclude[head[TASK]]) then
                 ids[#ids + 1] = id_of(place)
                 places[#places + 1] = place
             end
@@ -53,9 +53,11 @@ local function claim(worker, queues, limit, exclude)
                 end
                 close_line(queue, priority)
                 for _, id in ipairs(ids) do
-                    local found = call('HMGET', jobs .. id, 'h', 'p', 'o', 's', 'r', 'g', 'c')
-                    if found[4] then
-                        local s = cmsgpack.unpack(found[4])
+                    local found = fields(id, 'h', 'p', 'o', 's', 'r', 'g', 'c')
+                    local head, s = head_of(found[1]), state_of(found[4])
+                    if not (head and s) then
+                        bury(id, queue, 'queued')
+                    else
                         s[STATE], s[WORKER], s[STARTED] = 'running', worker, now
                         s[ATTEMPT], s[TOKEN] = s[ATTEMPT] + 1, s[TOKEN] + 1
                         found[4] = packed(s)
@@ -67,7 +69,6 @@ local function claim(worker, queues, limit, exclude)
                         if s[CANCEL] then
                             call('HSET', base .. 'cancels', id, worker .. '\0' .. (s[REASON] or ''))
                         end
-                        local head = head_of(found[1])
                         count(head, 'queued', -1)
                         count(head, 'running', 1)
                         found[8] = id

@@ -6,9 +6,14 @@
 -- {wakes}
 -- {line}
 -- {remove}
+-- {bury}
 local gone = {}
 for _, id in ipairs(given) do
-    local head, s, listeners = read(id)
+    local head, s, listeners, damaged = read(id)
+    if damaged then
+        bury(id)
+        head, s, listeners = read(id)
+    end
     if s and s[STATE] ~= 'running' then
         remove(id, head, s, listeners)
         gone[#gone + 1] = id

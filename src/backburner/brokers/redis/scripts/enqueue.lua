@@ -63,7 +63,9 @@ for queue, many in pairs(excess) do
     for _ = 1, many do
         local id = oldest(queue)
         local head, s, listeners = read(id)
-        drop(head, s, id, 'dropped: its queue was full', bounds[queue][3], listeners)
+        if s then
+            drop(head, s, id, 'dropped: its queue was full', bounds[queue][3], listeners)
+        end
     end
 end
 -- Memory is bounded also where no worker prunes: what should have gone an hour ago goes with what comes.

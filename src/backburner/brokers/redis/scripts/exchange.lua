@@ -8,6 +8,7 @@
 -- {store}
 -- {rates}
 -- {settle}
+-- {bury}
 -- {claim}
 local lost, rows = settle(given[1], given[2]), {}
 local worker, queues, limit, excluded = given[3], given[4], given[5], given[6]
@@ -20,4 +21,5 @@ if worker then
     rows = claim(worker, queues, limit, exclude)
 end
 write_counts()
+count_again()
 return {lost, rows}

@@ -6,11 +6,11 @@
 local states, queue, task, text, tag = given[1], given[2], given[3], given[4], given[5]
 local from, looks, wanted = given[7], given[8], given[9]
 if given[6] and not from then
-    local _, s = read(given[6])
-    if not s then
+    from = call('ZSCORE', base .. 'arrival', given[6])
+    if not from then
         return {false, {}}
     end
-    from = s[SEQ] - 1
+    from = from - 1
 end
 local any_state, chosen = #states == 0, {}
 for _, state in ipairs(states) do
@@ -31,17 +31,18 @@ end
 local rows = {}
 local found = call('ZREVRANGEBYSCORE', base .. 'arrival', from and exact(from) or '+inf', '-inf', 'LIMIT', 0, looks)
 for i, id in ipairs(found) do
-    local head, s = read(id)
+    local head, s, _, damaged = read(id)
+    local matches = damaged and any_state and not (queue or task or tag or text)
     if s and (any_state or chosen[s[STATE]]) and (not queue or head[QUEUE] == queue)
         and (not task or head[TASK] == task)
         and (not tag or string.find(call('HGET', jobs .. id, 'o') or '', tag, 1, true))
         and (not text or says(id, s)) then
-        rows[#rows + 1] = row(id)
-        if #rows == wanted then
-            return {exact(s[SEQ] - 1), rows}
-        end
+        matches = true
     end
-    if i == looks then
+    if matches then
+        rows[#rows + 1] = row(id)
+    end
+    if i == looks or #rows == wanted then
         return {exact(call('ZSCORE', base .. 'arrival', id) - 1), rows}
     end
 end

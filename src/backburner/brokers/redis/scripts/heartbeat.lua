@@ -8,7 +8,8 @@ for _, beat in ipairs(given) do
     local stored = call('HGET', base .. 'workers', worker)
     -- Never brings back a worker whose jobs were rescued: it is gone from here then.
     if stored or beat[4] then
-        local started = stored and cmsgpack.unpack(stored)[2] or now
+        local ok, before = pcall(cmsgpack.unpack, stored)
+        local started = ok and type(before) == 'table' and tonumber(before[2]) or now
         call('HSET', base .. 'workers', worker, cmsgpack.pack({blob(beat[2]), started, now, until_}))
         call('ZADD', base .. 'leases', until_, worker)
     else

@@ -25,23 +25,67 @@ local function id_of(place)
     return string.sub(place, 16)
 end
 
--- Heads repeat: most are of one task in one queue.
+-- What was damaged is no table, has values of other types, or numbers that are none: an error, or a sum that is none.
+local function checked_head(h)
+    local head = cmsgpack.unpack(h)
+    if type(head[TASK]) ~= 'string' or type(head[QUEUE]) ~= 'string' or head[PRIORITY] * 0 ~= 0
+        or type(head[KEY] or '') ~= 'string'
+        or string.gsub(head[TASK] .. head[QUEUE], '[%z\1-\127\194-\244][\128-\191]*', '') ~= '' then
+        error('it has values of other types', 0)
+    end
+    return head
+end
+
+local function checked_state(data)
+    local s = cmsgpack.unpack(data)
+    local sum = s[SEQ] + s[CREATED] + s[RUN] + s[ATTEMPT] + s[TOKEN] + s[CRASHES]
+    if not (sum > -1e13 and sum < 1e13) or s[TOKEN] % 1 ~= 0 or type(s[STATE]) ~= 'string' then
+        error('it has numbers that are none', 0)
+    end
+    return s
+end
+
+-- The head of a job; nothing, nothing and why, if it is damaged. Heads repeat: most are of one task in one queue.
 local heads = {}
 local function head_of(h)
     local head = heads[h]
     if not head then
-        head = cmsgpack.unpack(h)
+        local ok
+        ok, head = pcall(checked_head, h)
+        if not ok then
+            return nil, nil, head
+        end
         heads[h] = head
     end
     return head
 end
 
--- The head and the state of a job, or nothing.
-local function read(id)
-    local found = call('HMGET', jobs .. id, 'h', 's', 'w')
-    if found[2] then
-        return head_of(found[1]), cmsgpack.unpack(found[2]), found[3]
+-- What changes of a job; nothing and why, if it is damaged.
+local function state_of(data)
+    local ok, s = pcall(checked_state, data)
+    if ok then
+        return s
     end
+    return nil, s
+end
+
+-- Some fields of a job; none where a key is no job at all.
+local function fields(id, ...)
+    local found = redis.pcall('HMGET', jobs .. id, ...)
+    return found.err and {} or found
+end
+
+-- The head and the state of a job, or nothing and nothing; who listens; and whether it is damaged.
+local function read(id)
+    local found = fields(id, 'h', 's', 'w')
+    if found[1] or found[2] then
+        local head, s = head_of(found[1]), state_of(found[2])
+        if head and s then
+            return head, s, found[3]
+        end
+        return nil, nil, found[3], true
+    end
+    return nil, nil, nil, #found == 0
 end
 
 local function write(id, s)
@@ -50,8 +94,11 @@ end
 
 -- What the client makes a record of, or nothing.
 local function row(id)
-    local found = call('HMGET', jobs .. id, 'h', 'p', 'o', 's', 'r', 'g', 'c')
-    if found[4] then
+    local found = fields(id, 'h', 'p', 'o', 's', 'r', 'g', 'c')
+    if #found == 0 then
+        return {false, false, false, false, false, false, false, id}
+    end
+    if found[4] or found[1] then
         found[8] = id
         return found
     end

@@ -38,10 +38,10 @@ for i = 1, #begin, 2 do
     for _, topic in ipairs(begin[i + 1]) do
         local job, queue = string.match(topic, '^job:(.*)$'), string.match(topic, '^queue:(.*)$')
         if job then
-            local _, s, listeners = read(job)
-            if not s or FINAL[s[STATE]] then
+            local _, s, listeners, damaged = read(job)
+            if (s and FINAL[s[STATE]]) or not (s or damaged) then
                 something = true
-            elseif not string.find(' ' .. (listeners or '') .. ' ', ' ' .. listener .. ' ', 1, true) then
+            elseif call('TYPE', jobs .. job).ok == 'hash' and not string.find(' ' .. (listeners or '') .. ' ', ' ' .. listener .. ' ', 1, true) then
                 call('HSET', jobs .. job, 'w', listeners and listeners .. ' ' .. listener or listener)
             end
         else

@@ -3,7 +3,8 @@ local schedules = base .. 'schedules'
 
 local function read_schedule(name)
     local stored = call('HGET', schedules, name)
-    return stored and cmsgpack.unpack(stored)
+    local ok, s = pcall(cmsgpack.unpack, stored)
+    return ok and type(s) == 'table' and s
 end
 
 -- An array of 5 (0x95), written by hand because it may have holes.

@@ -17,8 +17,8 @@ local function settle(groups, rows)
     for i, row in ipairs(rows) do
         local group, id, at = groups[row[1]], row[2], row[4]
         local worker, state, keep = group[1], group[6], group[7]
-        local found = call('HMGET', jobs .. id, 's', 'w')
-        local s = found[1] and cmsgpack.unpack(found[1])
+        local found = fields(id, 's', 'w')
+        local s = state_of(found[1])
         if not s or s[STATE] ~= 'running' or s[TOKEN] ~= row[3] or s[WORKER] ~= worker then
             lost[#lost + 1] = i
         else

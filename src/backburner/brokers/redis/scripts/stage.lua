@@ -5,11 +5,14 @@
 -- {counts}
 -- {wakes}
 -- {line}
+-- {bury}
 local places = call('ZRANGEBYSCORE', base .. 'later', '-inf', exact(now), 'LIMIT', 0, given[1])
 for _, place in ipairs(places) do
     local id = id_of(place)
-    local head, s = read(id)
-    if s then
+    local head, s, _, damaged = read(id)
+    if damaged then
+        bury(id)
+    elseif s then
         count(head, s[STATE], -1)
         s[STATE] = 'queued'
         count(head, s[STATE], 1)
@@ -20,4 +23,5 @@ end
 bulk('ZREM', base .. 'later', places)
 write_lines()
 write_counts()
+count_again()
 return {#places, call('ZRANGE', base .. 'later', 0, 0, 'WITHSCORES')[2] or false}

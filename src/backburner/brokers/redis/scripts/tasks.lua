@@ -6,8 +6,8 @@ local queue, priority, from, looks = given[1], given[2], given[3], given[4]
 local found = call('ZRANGE', base .. 'waiting:' .. priority .. ':' .. queue, from, from + looks - 1, 'WITHSCORES')
 local firsts, seen = {}, {}
 for i = 1, #found, 2 do
-    local h = call('HGET', jobs .. id_of(found[i]), 'h')
-    local task = h and head_of(h)[TASK]
+    local head = head_of(fields(id_of(found[i]), 'h')[1])
+    local task = head and head[TASK]
     if task and not seen[task] then
         seen[task] = true
         firsts[#firsts + 1] = task
