@@ -3,12 +3,12 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check bench losses browser servers clean
+.PHONY: help demo test lint format check bench losses soak browser servers clean
 
 # The first of these that is new enough; `make test PYTHON=python3.12` chooses another.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
-CODE = $(wildcard src tests examples bench peers tools)
+CODE = $(wildcard src tests examples bench peers soak tools)
 ARGS ?=
 
 help:  ## Show this list
@@ -38,6 +38,9 @@ bench: .venv/ready-dev  ## Measure rates, latencies and memory on this machine
 
 losses: .venv/ready-dev servers  ## Kill workers and brokers of Backburner and of other libraries, and count what is lost
 	@.venv/bin/python -m peers $(ARGS)
+
+soak: .venv/ready-dev servers  ## Run mixed load for as long as asked, and fail on anything that grows
+	@.venv/bin/python -m soak $(ARGS)
 
 browser: .venv/ready-dev
 	@.venv/bin/python -m tools.browser
