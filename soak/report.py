@@ -17,10 +17,9 @@ COLUMNS = 3
 
 def show(outcome: Outcome, console: Console) -> None:
     settings = outcome.settings
-    title = (
-        f"{outcome.broker}: {outcome.sent:,} jobs in {settings.seconds / 60:g} min, judged from "
-        f"{settings.warm_up:.0f} s on, what is stored from {settings.stored_warm_up:.0f} s on"
-    )
+    load = f"{outcome.sent:,} jobs in {settings.seconds / 60:g} min, {outcome.revived:,} revived"
+    judged = f"{settings.warm_up:.0f} s on, what is stored from {settings.stored_warm_up:.0f} s on"
+    title = f"{outcome.broker}: {load}; judged from {judged}"
     table = Table(title=title, title_justify="left")
     for column in ("whose", "what", "level", "growth", "limit", "per hour", "verdict"):
         table.add_column(column, justify="left" if column in ("whose", "what", "verdict") else "right")
@@ -100,6 +99,7 @@ def as_json(outcomes: list[Outcome]) -> bytes:
             "broker": outcome.broker,
             "passed": outcome.passed,
             "sent": outcome.sent,
+            "revived": outcome.revived,
             "settings": outcome.settings,
             "complaints": complaints(outcome),
             "findings": [

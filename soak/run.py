@@ -48,6 +48,7 @@ class Outcome(NamedTuple):
     findings: list[Finding]
     troubles: list[str]
     sent: int
+    revived: int
 
     @property
     def passed(self) -> bool:
@@ -83,6 +84,7 @@ class Watch:
             **self.store.measure(),
             Series("jobs", "backlog"): float(sum(counts.get(state, 0) for state in WAITING)),
             Series("jobs", "jobs"): float(sum(counts.values())),
+            Series("machine", "load"): os.getloadavg()[0],  # not judged: it explains a latency that grows
         }
         for what, times in (("pick-up", seen.pick_ups), ("result", seen.ends)):
             for percent in (50, 99):
@@ -129,8 +131,10 @@ def soak(broker: str, settings: Settings, tell: Callable[[str], None]) -> Outcom
         app.close()
     if watch.failed:
         troubles.append(f"{watch.failed} enqueues or results failed: the broker or the worker was in trouble")
+    if not watch.revived:
+        troubles.append("no dead letter was revived: the run is too short, or jobs do not die")
     findings = judge(watch.samples, settings.warm_up, settings.stored_warm_up)
-    return Outcome(broker, settings, watch.samples, findings, troubles, watch.sent)
+    return Outcome(broker, settings, watch.samples, findings, troubles, watch.sent, watch.revived)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class Rabbit(Store):
         Queues = rabbit_amqqueue:list(),
         Infos = [rabbit_amqqueue:info(Queue, [messages]) || Queue <- Queues],
         Messages = lists:sum([proplists:get_value(messages, Info) || Info <- Infos]),
-        [length(Queues), Messages, length(rabbit_networking:connections()), length(rabbit_channel:list())]
+        {length(Queues), Messages, length(rabbit_networking:connections()), length(rabbit_channel:list())}
     """
 
     def __init__(self, server: RabbitServer, beside: Redis) -> None:

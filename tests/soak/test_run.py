@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SHORT = ("--broker=sqlite", "--minutes=0.17", "--rate=40", "--warm-up=4", "--interval=0.25")
+import pytest
+
+pytestmark = pytest.mark.timeout(180)  # two dozen processes start and end
+
+SHORT = ("--broker=sqlite", "--minutes=0.17", "--rate=20", "--warm-up=4", "--interval=0.25")
 
 
 def run(folder: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
@@ -22,9 +26,9 @@ def run(folder: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], 
 
 def test_a_short_run_passes(tmp_path: Path) -> None:
     done, outcome = run(tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, (outcome["complaints"], done.stdout, done.stderr)
     assert outcome["passed"]
-    assert outcome["sent"] > 100
+    assert outcome["sent"] > 50
     assert outcome["complaints"] == []
     assert {"supervisor, memory", "worker 1, threads", "worker 2, descriptors", "producer, memory"} <= set(
         outcome["samples"]
