@@ -37,6 +37,9 @@ class Store(ABC):
     def measure(self) -> Values:
         return {Series(self.whose, what): value for what, value in self.state().items()}
 
+    def close(self) -> None:  # noqa: B027 - some look without a connection
+        """Let go of the connection by which it looks."""
+
 
 class Sqlite(Store):
     whose = "sqlite"
@@ -65,17 +68,20 @@ class Redis(Store):
 
     def __init__(self, server: RedisServer) -> None:
         self.url = server.url
-        self._client = server.client()
+        self.client = server.client()
 
     def state(self) -> dict[str, float]:
-        memory: Any = self._client.info("memory")
-        clients: Any = self._client.info("clients")
-        keys: Any = self._client.dbsize()
+        memory: Any = self.client.info("memory")
+        clients: Any = self.client.info("clients")
+        keys: Any = self.client.dbsize()
         return {
             "keys": float(keys),
             "size": memory["used_memory"] / MB,
             "connections": float(clients["connected_clients"]),
         }
+
+    def close(self) -> None:
+        self.client.close()
 
 
 class Postgres(Store):
@@ -102,6 +108,9 @@ class Postgres(Store):
             "indexes": indexes / MB,
             "connections": connections,
         }
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class Rabbit(Store):
@@ -130,6 +139,9 @@ class Rabbit(Store):
     def measure(self) -> Values:
         return {**super().measure(), **self._beside.measure()}
 
+    def close(self) -> None:
+        self._beside.close()
+
 
 BROKERS = ("sqlite", "redis", "postgres", "rabbitmq")
 
@@ -138,12 +150,15 @@ BROKERS = ("sqlite", "redis", "postgres", "rabbitmq")
 def running(broker: str, folder: Path) -> Iterator[Store]:
     """A broker of the run's own; PostgreSQL vacuums often, so that minutes show what hours would."""
     with ExitStack() as stack:
+        store: Store
         if broker == "sqlite":
-            yield Sqlite(folder)
+            store = Sqlite(folder)
         elif broker == "redis":
-            yield Redis(stack.enter_context(RedisServer()))
+            store = Redis(stack.enter_context(RedisServer()))
         elif broker == "postgres":
-            yield Postgres(stack.enter_context(PostgresServer(autovacuum_naptime="15s")))
+            store = Postgres(stack.enter_context(PostgresServer(autovacuum_naptime="15s")))
         else:
             redis = Redis(stack.enter_context(RedisServer()))
-            yield Rabbit(stack.enter_context(RabbitServer()), redis)
+            store = Rabbit(stack.enter_context(RabbitServer()), redis)
+        stack.callback(store.close)
+        yield store

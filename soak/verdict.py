@@ -82,6 +82,7 @@ KINDS = {
     "keys": Kind("", 50.0, 0.02, "the broker's scripts: keys that outlive their job", True),
     "rows": Kind("", 50.0, 0.02, "the broker's prune: rows that outlive their job", True),
     "size": Kind("MB", 3.0, 0.03, "the broker's tables, indexes or values that are never freed", True),
+    "indexes": Kind("MB", 2.0, 0.1, "pg_stat_user_indexes: an index whose dead entries are not reused", True),
     "log": Kind("MB", 5.0, 0.5, "the write-ahead log is not worked off: a reader that holds it open", True),
     "dead tuples": Kind("", 2000.0, 0.5, "pg_stat_activity.backend_xmin: a transaction left open", True),
     "connections": Kind("", 2.0, 0.0, "the broker's link or pool: connections that nobody gives back"),
