@@ -26,7 +26,11 @@ from soak.seen import FILE, PATIENCE, Seen
 from soak.tasks import app, settings
 
 STEP = 0.1
+ARREARS = 1.0
+"""Seconds of enqueues that are made up for; a machine that falls further behind is given a lower rate."""
 AWAITED = 100
+CANCELLED = 30.0
+"""Seconds until a cancelled job would have been due: so long RabbitMQ holds its message."""
 THREADS = 2
 """Soon all in use, each with its connection: a larger pool grows for minutes, and looks like a leak."""
 
@@ -47,6 +51,7 @@ class Load:
         began, sent, told, revived = time.monotonic(), 0, 0.0, 0.0
         while not self.stop.is_set():
             now = time.monotonic()
+            began = max(began, now - ARREARS - sent / settings.rate)
             for number in range(sent, int((now - began) * settings.rate)):
                 await self.guarded(MIX[number % len(MIX)](self, number))
                 sent = number + 1
@@ -95,7 +100,7 @@ class Load:
             await tasks.coroutine.using(idempotency_key=f"soak-{number}").aenqueue(number)
 
     async def cancelled(self, number: int) -> None:
-        job = await tasks.coroutine.using(delay=3600).aenqueue(number)
+        job = await tasks.coroutine.using(delay=CANCELLED).aenqueue(number)
         await job.acancel("the load cancels it")
 
     async def lasting(self, number: int) -> None:

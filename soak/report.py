@@ -17,7 +17,8 @@ COLUMNS = 3
 
 def show(outcome: Outcome, console: Console) -> None:
     settings = outcome.settings
-    load = f"{outcome.sent:,} jobs in {settings.seconds / 60:g} min, {outcome.revived:,} revived"
+    rate = f"{outcome.sent / settings.seconds:.0f} of {settings.rate:g} a second"
+    load = f"{outcome.sent:,} jobs in {settings.seconds / 60:g} min ({rate}), {outcome.revived:,} revived"
     judged = f"{settings.warm_up:.0f} s on, what is stored from {settings.stored_warm_up:.0f} s on"
     title = f"{outcome.broker}: {load}; judged from {judged}"
     table = Table(title=title, title_justify="left")
