@@ -1,6 +1,8 @@
 """Whether a series of samples grows. Pure.
 
 1. Samples from before the end of the warm-up are left out: caches fill, and nothing is pruned yet.
+   Of what is stored only the floor counts, the lowest value of the last `TOOTH` seconds: it goes up until
+   the next pruning or vacuum, and what these leave behind is the leak.
 2. What is left is thinned to `BINS` points, medians of neighbours.
 3. The trend is the Theil-Sen estimate: the median of the slopes between all pairs of points, which more than
    a quarter of outliers cannot move (P. K. Sen, "Estimates of the Regression Coefficient Based on Kendall's
@@ -21,11 +23,15 @@ from statistics import median
 from typing import NamedTuple
 
 BINS = 120
+TOOTH = 40.0
+"""Seconds; a bit more than between two prunings."""
 NOISE = 3.0
 NORMAL = 1.4826
 FEWEST = 8
 """Points below which nothing is said about a trend."""
 STEADY = 1 / 3
+BRIEF = 6
+"""Teeth; with fewer of them the floor has too few steps to look at its second half."""
 
 
 class Point(NamedTuple):
@@ -111,13 +117,15 @@ def judge(samples: Mapping[Series, Sequence[Point]], warm_up: float, stored_warm
 
 
 def judge_one(series: Series, kind: Kind, points: Sequence[Point], warm_up: float) -> Finding:
-    judged = thinned([point for point in points if point.at >= warm_up])
+    warm = [point for point in points if point.at >= warm_up]
+    judged = thinned(floor(warm) if kind.stored else warm)
     if len(judged) < FEWEST:
         return Finding(series, kind, None, kind.least, grows=False)
     found = trend(judged)
     limit = max(kind.least, kind.share * abs(found.level), NOISE * found.noise)
     late = trend(judged[len(judged) // 2 :])
-    steady = late.per_hour >= STEADY * found.per_hour
+    brief = kind.stored and judged[-1].at - judged[0].at < BRIEF * TOOTH
+    steady = brief or late.per_hour >= STEADY * found.per_hour
     return Finding(series, kind, found, limit, grows=found.growth > limit and steady)
 
 
@@ -132,6 +140,17 @@ def trend(points: Sequence[Point]) -> Trend:
     noise = NORMAL * median(abs(height - middle) for height in heights)
     level = median(point.value for point in points)
     return Trend(level, slope * 3600, slope * (points[-1].at - points[0].at), noise)
+
+
+def floor(points: Sequence[Point]) -> list[Point]:
+    lowest: list[Point] = []
+    first = 0
+    for number, point in enumerate(points):
+        while points[first].at <= point.at - TOOTH:
+            first += 1
+        if first:
+            lowest.append(Point(point.at, min(each.value for each in points[first : number + 1])))
+    return lowest
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:

@@ -89,6 +89,16 @@ def test_a_leak_under_a_sawtooth_is_found() -> None:
     assert finding("keys", lambda at: 500 + at + sawtooth(at, 30.0, 600.0), step=7.0).grows
 
 
+def test_a_leak_under_a_sawtooth_is_found_in_minutes() -> None:
+    """One job in twenty is kept, of thirty a second; twice a minute a thousand others are pruned."""
+    found = finding(
+        "jobs", lambda at: 1.5 * at + sawtooth(at, 30.0, 900.0), seconds=180.0, step=2.0, warm_up=60.0
+    )
+    assert found.grows
+    assert found.trend is not None
+    assert found.trend.per_hour == pytest.approx(5400, rel=0.3)
+
+
 def test_what_levels_off_is_no_leak() -> None:
     assert not finding("memory", lambda at: 60.0 - 30.0 * math.exp(-at / (5 * MINUTE))).grows
 
@@ -103,7 +113,7 @@ def test_the_warm_up_is_not_judged() -> None:
 
 
 def test_what_is_stored_has_a_warm_up_of_its_own() -> None:
-    points = [Point(float(at), min(at, 100.0) * 50) for at in range(200)]
+    points = [Point(float(at), min(at, 100.0) * 50) for at in range(300)]
     samples = {Series("redis", "keys"): points}
     assert not any(each.grows for each in judge(samples, warm_up=0.0, stored_warm_up=110.0))
 
