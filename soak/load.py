@@ -70,8 +70,9 @@ class Load:
     async def guarded(self, step: Awaitable[object]) -> None:
         try:
             await step
-        except errors.BackburnerError:
+        except errors.BackburnerError as error:
             self.seen.failed += 1
+            self.seen.errors.append(f"{type(error).__name__}: {error}")
 
     async def plain(self, number: int) -> None:
         await tasks.coroutine.aenqueue(number)

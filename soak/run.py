@@ -71,6 +71,7 @@ class Watch:
         }
         self.samples: Samples = {}
         self.sent = self.failed = self.revived = 0
+        self.first_error = ""
         self._reader = Reader(folder)
 
     def sample(self) -> None:
@@ -78,6 +79,7 @@ class Watch:
         seen = self._reader.read()
         self.sent += seen.sent
         self.failed += seen.failed
+        self.first_error = self.first_error or next(iter(seen.errors), "")
         self.revived += seen.revived
         values = {
             **dict(processes.measure_all(self.processes)),
@@ -130,7 +132,7 @@ def soak(broker: str, settings: Settings, tell: Callable[[str], None]) -> Outcom
             troubles += _left(app, tell)
         app.close()
     if watch.failed:
-        troubles.append(f"{watch.failed} enqueues or results failed: the broker or the worker was in trouble")
+        troubles.append(f"{watch.failed} enqueues or results failed, the first with {watch.first_error}")
     if not watch.revived:
         troubles.append("no dead letter was revived: the run is too short, or jobs do not die")
     findings = judge(watch.samples, settings.warm_up, settings.stored_warm_up)

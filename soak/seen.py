@@ -18,6 +18,7 @@ class Seen(msgspec.Struct):
     revived: int = 0
     failed: int = 0
     """Enqueues and results that ended in an error of the broker, or came too late."""
+    errors: list[str] = []
     pick_ups: list[float] = []
     ends: list[float] = []
 
@@ -44,6 +45,7 @@ class Reader:
                 total.sent += each.sent
                 total.revived += each.revived
                 total.failed += each.failed
+                total.errors += each.errors
                 total.pick_ups += each.pick_ups
                 total.ends += each.ends
         return total
