@@ -16,7 +16,8 @@
  * 7. Job 0 has an effect, in one transaction with its success. The worker settles it as failed all the same, which is
  *    refused if the transaction was committed.
  * 8. Faults are bounded, and so is all else: every run ends. When nothing can happen any more each job has to be
- *    final: "when the faults stop, every accepted job ends".
+ *    final: "when the faults stop, every accepted job ends". (But for one in a transaction of a machine that is gone,
+ *    while the server has not noticed.)
  *
  * How to read it. `do` and `if` take any one of their lines (`::`) whose first statement can be done just then, and
  * wait when there is none; spin tries all of them. `atomic` and `d_step` are done with nobody coming in between: a
@@ -274,7 +275,11 @@ end:
 }
 
 /* Settles what the owners of ended leases have left. To look and to settle are two statements: others come between. */
+#ifdef RESCUE_WAITS_FOR_LOCKS
 #define ORPHAN(j) (job[j].state == RUNNING && !LIVE(job[j].claim.name))
+#else
+#define ORPHAN(j) (job[j].state == RUNNING && !LIVE(job[j].claim.name) && !job[j].locked)
+#endif
 
 /* The process has died, and its supervisor saw that it did not run the job: no crash is held against that. */
 #define NOT_STARTED(j, c) (name[c.name % WORKERS] != c.name && killed_at[j] != c.token)
@@ -301,6 +306,12 @@ end:
         forget_settlement(s);
         j = 0
       }
+#ifndef RESCUE_WAITS_FOR_LOCKS
+    :: /* waits for a lock, and gives up */ d_step { s.verb != NONE && MUST_WAIT(j, s) ->
+        forget_settlement(s);
+        j = 0
+      }
+#endif
     od
 }
 
@@ -453,7 +464,7 @@ inline begin_anew() {
     live[w] = true
 }
 
-inline die() {
+inline die(lets_go) {
     for (i : 0 .. JOBS - 1) {
         if
         :: WORKS(w, i) && HOLDS(i, HAND(i).end.claim) ->
@@ -462,7 +473,7 @@ inline die() {
         :: else
         fi;
         if
-        :: HAND(i).phase == IN_TRANSACTION -> job[i].locked = false
+        :: HAND(i).phase == IN_TRANSACTION && lets_go -> job[i].locked = false
         :: else
         fi
     }
@@ -577,7 +588,11 @@ end:
         doubt[w] = true
       }
     :: /* its lease ends */ d_step { faults > 0 && live[w] -> faults--; live[w] = false }
-    :: /* dies, and is started again */ d_step { faults > 0 -> faults--; die() }
+    :: /* dies, and is started again */ d_step { faults > 0 -> faults--; die(true) }
+    :: /* is lost, and its connection is not noticed to be dead */ d_step { faults > 0 && TRANSACTION_OPEN ->
+        faults--;
+        die(false)
+      }
     :: /* gives job 0 back */ d_step { faults > 0 && HAND(0).phase == AT_WORK -> faults--; ended(0, RELEASE, false) }
     :: /* job 0 kills a process of its own */ d_step { faults > 0 && HAND(0).phase == AT_WORK ->
         faults--;
@@ -620,8 +635,8 @@ init {
     }
     timeout ->
 #if JOBS == 1
-    NEVER(job_lost, !FINAL(0))
+    NEVER(job_lost, !FINAL(0) && !job[0].locked)
 #else
-    NEVER(job_lost, !FINAL(0) || !FINAL(1))
+    NEVER(job_lost, (!FINAL(0) && !job[0].locked) || !FINAL(1))
 #endif
 }

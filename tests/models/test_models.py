@@ -53,6 +53,7 @@ def test_everything_comes_to_rest(tmp_path: Path) -> None:
         ("COMPLETION_SETTLED_AS_SUCCEEDED", "success_without_effect", ()),
         ("COMPLETION_NOT_SETTLED", "job_lost", ()),
         ("REPORTS_WITHOUT_A_LOOK", "false_report", ()),
+        ("RESCUE_WAITS_FOR_LOCKS", "job_lost", ("JOBS=2", "MAX_ATTEMPTS=1")),
         ("NO_RECOVER", "job_lost", ()),
         ("NO_SECOND_LOOK", "job_lost", ()),
         ("TAKES_UNDER_AN_EARLIER_NAME", "job_lost", ("FAULTS=2",)),
