@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("backburner")
 PULSE = 1.0
+DRAIN_PULSE = 0.1
+"""Seconds between two pulses where the supervisor waits for nothing to be left, perhaps between two fires of
+a periodic task.
+"""
 SWITCH_INTERVAL = 0.0002
 """Seconds after which a thread that wants Python's global lock gets it. The usual 5 ms are more than it takes
 to write a batch: the thread that writes waited for most of its time, and a fifth fewer jobs were run.
@@ -96,7 +100,7 @@ def obey(app: Backburner, worker: Worker, message: messages.Message) -> None:
 
 
 async def beat(worker: Worker, options: WorkerOptions, line: messages.Line) -> None:
-    """Send a pulse every second, and once say when this process should be replaced."""
+    """Send a pulse every second or so, and once say when this process should be replaced."""
     outgrown = False
     while True:
         line.send(
@@ -107,7 +111,7 @@ async def beat(worker: Worker, options: WorkerOptions, line: messages.Line) -> N
             if why is not None:
                 outgrown = True
                 line.send(messages.Outgrown(why))
-        await asyncio.sleep(PULSE)
+        await asyncio.sleep(DRAIN_PULSE if options.drain else PULSE)
 
 
 def outgrows(options: WorkerOptions, finished: int) -> str | None:

@@ -33,7 +33,7 @@ from backburner.brokers.base import Beat, Broker, Capability, Directives
 from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable, ConfigError
 from backburner.events import BrokerDown, BrokerUp, Event, Events, WorkerDied
 from backburner.worker import messages
-from backburner.worker.child import PULSE, log_to_stderr
+from backburner.worker.child import DRAIN_PULSE, log_to_stderr
 from backburner.worker.embedded import is_drained, new_worker_id
 from backburner.worker.health import Health, Status
 from backburner.worker.maintenance import Maintenance
@@ -355,7 +355,7 @@ class Supervisor:
         now = asyncio.get_running_loop().time()
         if idle != self._idle:
             self._idle, self._idle_since = idle, now
-        return all(found_nothing for found_nothing, _ in idle) and now - self._idle_since > 2 * PULSE
+        return all(found_nothing for found_nothing, _ in idle) and now - self._idle_since > 2 * DRAIN_PULSE
 
     async def _reload(self) -> None:
         while True:

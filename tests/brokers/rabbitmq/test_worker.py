@@ -75,6 +75,27 @@ async def test_a_declared_task_fires(app: Backburner) -> None:
         await within(fired)
 
 
+async def test_a_checkpoint_that_was_refused_is_none(app: Backburner) -> None:
+    seen = list[object]()
+
+    @app.task
+    def save() -> None:
+        with pytest.raises(NotSupported):
+            current_job().save({"row": 41})
+        seen.append(current_job().checkpoint)
+
+    @app.task
+    async def asave() -> None:
+        with pytest.raises(NotSupported):
+            await current_job().asave({"row": 41})
+        seen.append(current_job().checkpoint)
+
+    await save.aenqueue()
+    await asave.aenqueue()
+    assert await adrain(app) == 2
+    assert seen == [None, None]
+
+
 def test_what_needs_more_is_refused_where_it_is_declared(app: Backburner) -> None:
     @app.task
     def task() -> None: ...
@@ -199,6 +220,31 @@ def test_the_command_ends_when_its_processes_have_long_found_nothing(rabbit_url:
             timeout=50,
         )
     assert (tmp_path / "ran").read_text().split() == ["5", "4", "3", "2", "1", "0"]
+
+
+TICKING = """
+import os
+
+from backburner import Backburner
+
+app = Backburner(os.environ["URL"])
+
+@app.every(1.5)
+@app.task
+async def tick() -> None: ...
+"""
+
+
+def test_the_command_ends_although_a_periodic_task_goes_on_firing(rabbit_url: str, tmp_path: Path) -> None:
+    """As on brokers that can count: the next fire is not waited for."""
+    (tmp_path / "shop.py").write_text(TICKING)
+    subprocess.run(
+        [sys.executable, "-m", "backburner", "worker", "shop:app", "--drain", "--processes", "2"],
+        cwd=tmp_path,
+        env={**os.environ, "URL": f"{rabbit_url}?queues=classic"},
+        check=True,
+        timeout=50,
+    )
 
 
 def test_an_operators_command_says_what_is_missing(rabbit_url: str) -> None:
