@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from backburner.brokers.base import Operation
@@ -90,17 +90,26 @@ class Driver:
         await self.publisher.close()
 
     async def _perform(self, operation: Operation[T]) -> T:
-        send: Callable[[Any], Any] = operation.send
-        reply: Any = None
-        try:
-            while True:
-                step = send(reply)
-                try:
-                    reply, send = await step.perform(self), operation.send
-                except BackburnerError as error:
-                    reply, send = error, operation.throw
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            operation.close()
+        return await aperformed(operation, lambda step: step.perform(self))
+
+
+async def aperformed(
+    operation: Operation[T],
+    begin: Callable[[Any], Awaitable[Any]],
+    first: Awaitable[Any] | None = None,
+) -> T:
+    """`begin` performs a step; `first` is the answer to the first one, if that was begun already."""
+    send: Callable[[Any], Any]
+    try:
+        answer = begin(operation.send(None)) if first is None else first
+        while True:
+            try:
+                reply, send = await answer, operation.send
+            except BackburnerError as error:
+                reply, send = error, operation.throw
+            answer = begin(send(reply))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        operation.close()

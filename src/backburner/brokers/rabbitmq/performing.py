@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from backburner.brokers.base import Broker, Operation
-from backburner.brokers.rabbitmq.driver import Driver
+from backburner.brokers.rabbitmq.driver import Driver, aperformed
 from backburner.brokers.rabbitmq.results_steps import InStore, alone
 from backburner.brokers.shield import shielded
 from backburner.errors import BackburnerError
@@ -44,7 +44,7 @@ class Performing(Broker):
                 done.set_exception(end)
             return done
         # Shielded: what the store has done is followed by its copy, whether or not anybody still waits.
-        return shielded(asyncio.ensure_future(_aperformed(operation, self._begin, first)))
+        return shielded(asyncio.ensure_future(aperformed(operation, self._begin, first)))
 
     def _begin(self, step: Any) -> Awaitable[Any]:
         if isinstance(step, InStore):
@@ -65,7 +65,7 @@ class Performing(Broker):
                 return await self.results.arun_on(connection, step.operation)
             return None
 
-        return await _aperformed(operation, begin)
+        return await aperformed(operation, begin)
 
 
 def _performed(operation: Operation[T], perform: Callable[[Any], Any]) -> T:
@@ -78,28 +78,6 @@ def _performed(operation: Operation[T], perform: Callable[[Any], Any]) -> T:
                 reply, send = perform(step), operation.send
             except BackburnerError as error:
                 reply, send = error, operation.throw
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    finally:
-        operation.close()
-
-
-async def _aperformed(
-    operation: Operation[T],
-    begin: Callable[[Any], Awaitable[Any]],
-    first: Awaitable[Any] | None = None,
-) -> T:
-    """`first` is the answer to the first step, if that was begun already."""
-    send: Callable[[Any], Any]
-    try:
-        answer = begin(operation.send(None)) if first is None else first
-        while True:
-            try:
-                reply, send = await answer, operation.send
-            except BackburnerError as error:
-                reply, send = error, operation.throw
-            answer = begin(send(reply))
     except StopIteration as stop:
         result: T = stop.value
         return result
