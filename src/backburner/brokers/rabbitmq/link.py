@@ -87,6 +87,11 @@ class Channel:
             raise BrokerError(f"message {properties.message_id} cannot be sent: {error!r}") from error
         connection.send(frames)
 
+    def close(self) -> None:
+        """Nobody needs it any more. What came on it and is not acknowledged goes back."""
+        if not (self.raw.is_closed or self.raw.is_closing):
+            self.raw.close()
+
     def end(self, reason: BaseException) -> None:
         if not self.lost.done():
             self.lost.set_result(reason)
@@ -130,7 +135,11 @@ class Link:
         made = Channel(raw)
         self._channels = [each for each in self._channels if each.is_open or each is made]
         self._channels.append(made)
-        await asyncio.wait([opened, made.lost], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait([opened, made.lost], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            made.close()
+            raise
         if not opened.done():
             raise Lost from made.lost.result()
         return made
