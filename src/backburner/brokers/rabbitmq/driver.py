@@ -7,8 +7,10 @@ the result, an event loop awaits it. What a caller is called off from is complet
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from backburner.brokers.base import Operation
@@ -26,6 +28,7 @@ from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.brokers.shield import shielded
 from backburner.errors import BackburnerError
 
+logger = logging.getLogger("backburner")
 T = TypeVar("T")
 
 
@@ -60,8 +63,14 @@ class Driver:
             self.consumer.waiters.add(waiter)
             await self.consumer.listen(waiter.queues)
 
+        def begun(done: Future[None]) -> None:
+            # Whoever waits claims then, and is told why nothing comes: here nobody would hear it.
+            if not done.cancelled() and (error := done.exception()) is not None:
+                logger.warning("%s: whoever waits for work there is not told of it yet", error)
+                waiter.wake()
+
         if waiter.queues:
-            self._background.submit(begin())
+            self._background.submit(begin()).add_done_callback(begun)
 
     def unlisten(self, waiter: WorkWaiter) -> None:
         async def end() -> None:
