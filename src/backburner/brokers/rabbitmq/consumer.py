@@ -373,6 +373,11 @@ class Consumer:
         await self._declared.ensure(parts)
         return await self._link.channel()
 
+    def forget(self, parts: Collection[Part]) -> None:
+        """The server ended a consumer of theirs: whoever needs them has them declared again."""
+        if self._declared is not None:
+            self._declared.forget(parts)
+
     async def _hear_control(self, link: Link, declared: Declared) -> Channel:
         """Listen to what is told to all workers."""
         control = await link.channel()

@@ -242,34 +242,45 @@ class Copies:
     # Subscriptions -----------------------------------------------------------------------------------
 
     async def _subscribe(self, queues: Sequence[str]) -> None:
-        try:
-            for queue in queues:
-                await self._begin(queue)
-        except (
-            Lost,
-            OSError,
-            exceptions.AMQPError,
-            AMQPConnectorException,
-            BackburnerError,
-        ) as error:
-            trouble = str(translation(error, self._address.shown))
-            if trouble != self._trouble:
-                logger.warning("copies of jobs are not looked through now: %s", trouble)
-            self._trouble = trouble
-        else:
-            self._trouble = ""
+        trouble = ""
+        for queue in queues:
+            try:
+                # One that has lost most of its nodes gives no answer: the others do not wait for it.
+                async with asyncio.timeout(self._address.patience):
+                    await self._begin(queue)
+            except (
+                Lost,
+                OSError,
+                exceptions.AMQPError,
+                AMQPConnectorException,
+                BackburnerError,
+            ) as error:
+                trouble = str(translation(error, self._address.shown))
+        if trouble and trouble != self._trouble:
+            logger.warning("copies of jobs are not looked through now: %s", trouble)
+        self._trouble = trouble
 
     async def _begin(self, queue: str) -> None:
         parts = [Part("work", queue, band) for band in LANES]
         channel = await self._consumer.channel(parts)
         hand = self._hands[queue] = Hand(channel)
-        await channel.call("basic_qos", prefetch_count=WINDOW)
-        for part in parts:
-            await channel.call(
-                "basic_consume",
-                queue=self._schema.name(part),
-                on_message_callback=partial(self._delivered, hand, part),
-            )
+        channel.raw.add_on_cancel_callback(lambda _: self._cancelled(channel, parts))
+        try:
+            await channel.call("basic_qos", prefetch_count=WINDOW)
+            for part in parts:
+                await channel.call(
+                    "basic_consume",
+                    queue=self._schema.name(part),
+                    on_message_callback=partial(self._delivered, hand, part),
+                )
+        except BaseException:
+            channel.close()  # so that it begins anew, with all of them
+            raise
+
+    def _cancelled(self, channel: Channel, parts: Sequence[Part]) -> None:
+        """Somebody has deleted one of the queues: all begin anew, and it is declared again."""
+        self._consumer.forget(parts)
+        channel.close()
 
     def _delivered(self, hand: Hand, part: Part, _: Any, method: Any, given: Any, body: bytes) -> None:
         headers = given.headers or {}

@@ -47,4 +47,9 @@ class Declared:
     async def call(self, method: str, **given: Any) -> Any:
         if self._channel is None or not self._channel.is_open:
             self._channel = await self._link.channel()
-        return await self._channel.call(method, **given)
+        channel = self._channel
+        try:
+            return await channel.call(method, **given)
+        except asyncio.CancelledError:
+            channel.close()  # a question without an answer would hold up all that come after it
+            raise

@@ -1,0 +1,99 @@
+"""A queue that is deleted or gives no answer under those who take from it, and those who give up waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from backburner.brokers.rabbitmq import address
+from backburner.brokers.rabbitmq.link import connect as open_link
+from backburner.testing.conformance.kit import ids, new_job
+from tests.brokers.rabbitmq.beside import Beside, wait_until
+from tests.brokers.rabbitmq.conftest import Connect
+from tests.brokers.rabbitmq.helpers import ask
+from tests.servers.base import free_port
+from tests.servers.rabbitmq import RabbitServer
+
+
+@pytest.fixture
+def beside(rabbit_server: RabbitServer, rabbit_url: str, tmp_path: Path) -> Iterator[Beside]:
+    beside = Beside(rabbit_server, rabbit_url, f"sqlite:///{tmp_path}/store.db")
+    yield beside
+    beside.close()
+
+
+def test_copies_are_used_up_when_one_of_their_queues_is_deleted(beside: Beside) -> None:
+    process = beside.process()
+    process.enqueue(new_job())
+    process.claim()
+    beside.use_up(process)
+    ask(beside.url, "queue_delete", queue="backburner.normal.default")
+    [job] = process.enqueue(new_job())
+    assert ids(process.claim()) == [job.id]
+    beside.use_up(process)
+
+
+def test_copies_do_not_wait_for_a_queue_that_gives_no_answer(beside: Beside) -> None:
+    """As one on a quorum queue that has lost most of its nodes."""
+    others = ("a", "b", "c", "d", "e", "f")
+    beside.process().enqueue(*[new_job(queue=queue) for queue in (*others, "mute")])
+    process = beside.process(f"{beside.url}&patience=1")
+    process.claim(20, queues=(*others, "mute"))
+    vhost = f'<<"{urlsplit(beside.url).path[1:]}">>'
+
+    def queue(name: str, ask: str) -> str:
+        name = f'<<"backburner.normal.{name}">>'
+        return f"{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r({vhost}, queue, {name})), {ask}"
+
+    def left(name: str) -> int:
+        found = beside.server.evaluate(
+            queue(name, "[{messages, Count}] = rabbit_amqqueue:info(Queue, [messages]), Count")
+        )
+        return int(found)
+
+    beside.server.evaluate(queue("mute", "sys:suspend(amqqueue:get_pid(Queue))"))
+
+    def used_up() -> bool:
+        process.stage()
+        return not any(map(left, others))
+
+    try:
+        wait_until(used_up, "the copies in the other queues are used up")
+    finally:
+        beside.server.evaluate(queue("mute", "sys:resume(amqqueue:get_pid(Queue))"))
+    beside.use_up(process)
+
+
+def test_a_channel_that_nobody_waits_for_any_more_is_closed(
+    rabbit_server: RabbitServer, rabbit_url: str
+) -> None:
+    def channels() -> int:
+        return rabbit_server.ctl("list_channels", "vhost").count(urlsplit(rabbit_url).path[1:])
+
+    async def called_off() -> None:
+        link = await open_link(address.read(rabbit_url), "test")
+        try:
+            for _ in range(5):
+                opening = asyncio.ensure_future(link.channel())
+                await asyncio.sleep(0)
+                opening.cancel()
+                await asyncio.wait([opening])
+            last = await link.channel()
+            await last.call("basic_qos", prefetch_count=1)
+            async with asyncio.timeout(30):
+                while await asyncio.to_thread(channels) > 1:
+                    await asyncio.sleep(0.1)
+        finally:
+            await link.close()
+
+    asyncio.run(called_off())
+
+
+def test_who_waits_where_nothing_can_be_heard_is_woken_to_be_told_why(connect: Connect) -> None:
+    broker = connect(url=f"amqp://127.0.0.1:{free_port()}/?patience=0.2").broker
+    with broker.waiter(["queue:default"]) as waiter:
+        assert waiter.wait(30.0)
