@@ -90,9 +90,9 @@ def test_no_job_is_lost_when_the_replica_takes_over(
     lost = returned - {job.id for job in found}
     with capsys.disabled():
         print(
-            f"\n{type(service).__name__}: {len(returned)} jobs, {refused} enqueues refused, {len(lost)} of "
-            f"the last before the failover gone, {again} jobs ran more than once; drained {took:.1f} s after "
-            "the last was enqueued"
+            f"\n{type(service).__name__}: {len(returned)} jobs, {refused} enqueues refused, "
+            f"{len(lost)} of the last before the failover gone, {again} jobs ran more than once; "
+            f"drained {took:.1f} s after the last was enqueued"
         )
     assert len(returned) == JOBS
     assert len(lost) <= (PRODUCERS * BATCH if service.may_lose else 0)

@@ -7,7 +7,6 @@ few jobs may end as poison pills here: among the dead letters, where nothing of 
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,16 +18,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backburner import Backburner, State
-from backburner.brokers.base import Filter
+from backburner import Backburner
 from tests.faults.harness import Node, effects, has_run, node, produce, wait_until
+from tests.faults.rabbitmq import DEAD, dead_letters, jobs_left, messages
 from tests.servers.fixtures import installed
 from tests.servers.rabbitmq import RabbitServer
 
 JOBS = 20_000
 PRODUCERS = 4
 KILLS = 3
-DEAD = "backburner.dead.default"
 
 
 @pytest.fixture
@@ -56,27 +54,6 @@ def kill_at_random(nodes: Sequence[Node], ended: threading.Event) -> int:
                 random.choice(children).kill()
                 killed += 1
     return killed
-
-
-def messages(server: RabbitServer) -> dict[str, int]:
-    """How many are in each quorum queue, waiting or in somebody's hand."""
-    answer = server.evaluate(
-        "[{binary_to_list(element(4, amqqueue:get_name(Queue))), case "
-        "ra:leader_query(amqqueue:get_pid(Queue), fun rabbit_fifo:query_messages_total/1) of "
-        "{ok, {_, Count}, _} -> Count; _ -> 1 end} "  # it begins, and may hold something
-        "|| Queue <- rabbit_amqqueue:list(), amqqueue:is_quorum(Queue)]"
-    )
-    return {name: int(count) for name, count in re.findall(r'\{"([^"]+)",\s*(\d+)\}', answer)}
-
-
-def jobs_left(server: RabbitServer) -> int:
-    return sum(count for name, count in messages(server).items() if name != DEAD)
-
-
-def dead_letters(app: Backburner) -> dict[str, str]:
-    """Why each dead job died, by the job's id."""
-    found = app.broker.run(app.broker.find(Filter(states=(State.DEAD,), queue="default", limit=100_000)))
-    return {job.id: job.reason or "" for job in found}
 
 
 @pytest.mark.xdist_group("heavy")

@@ -23,8 +23,6 @@ from tests.servers.certificates import Certificates
 from tools.packages import find
 from tools.servers import RABBITMQ
 
-NODE = "backburner@localhost"
-
 
 class RabbitServer(Server):
     """`settings` are lines of rabbitmq.conf: `"heartbeat = 1"`; `advanced` is what advanced.config says of
@@ -32,6 +30,8 @@ class RabbitServer(Server):
     """
 
     need = RABBITMQ
+    node = "backburner@localhost"
+    host = "127.0.0.1"
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class RabbitServer(Server):
                 (self.home / "plugins" / library.name).symlink_to(library)
 
     def _configuration(self) -> str:
-        listeners = [f"listeners.tcp.1 = 127.0.0.1:{self.port}"]
+        listeners = [f"listeners.tcp.1 = {self.host}:{self.port}"]
         if self.certificates:
             listeners = [
                 "listeners.tcp = none",
@@ -99,10 +99,13 @@ class RabbitServer(Server):
         return [
             *self._environment(),
             str(self.program),
-            *("-sname", NODE, "-start_epmd", "false", "-erl_epmd_port", str(self.distribution)),
-            *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
+            *(*self._name(), "-start_epmd", "false", "-erl_epmd_port", str(self.distribution)),
+            *("-kernel", "inet_dist_use_interface", f"{{{self.host.replace('.', ',')}}}"),
             *("+S", "2:2", "+stbt", "u"),  # two threads, bound to no core: it is not alone on the machine
         ]
+
+    def _name(self) -> list[str]:
+        return ["-sname", self.node]
 
     def _environment(self) -> list[str]:
         """The command before every command: nothing of the machine's own RabbitMQ is read or written."""
@@ -114,7 +117,7 @@ class RabbitServer(Server):
             "ERL_CRASH_DUMP_SECONDS": 0,
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_SCRIPTS_DIR": self.home / "sbin",
-            "RABBITMQ_NODENAME": NODE,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_CONFIG_FILE": self.folder / "rabbitmq.conf",
             "RABBITMQ_CONFIG_FILES": self.folder / "conf.d",
@@ -132,7 +135,7 @@ class RabbitServer(Server):
 
     def evaluate(self, expressions: str) -> str:
         """Let the node evaluate Erlang, as `node()`, and return the last value as Erlang writes it."""
-        call = [str(find("erl_call")), "-address", f"127.0.0.1:{self.distribution}", "-r", "-e"]
+        call = [str(find("erl_call")), "-address", f"{self.host}:{self.distribution}", "-r", "-e"]
         done = self._ask(call, expressions)
         while self.running and "failed to connect" in done.stderr:
             # It takes a name that another call, which is about to end, may still have.
@@ -199,7 +202,7 @@ class RabbitServer(Server):
             [
                 *self._environment(),
                 f"RABBITMQ_CTL_ERL_ARGS={unheard}",
-                *(str(find("rabbitmqctl")), "--node", NODE, "--quiet", *arguments),
+                *(str(find("rabbitmqctl")), "--node", self.node, "--quiet", *arguments),
             ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
