@@ -14,14 +14,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -29,6 +26,7 @@ import psycopg
 
 from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
+from backburner.brokers.forks import begins_anew
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.address import Address
 from backburner.brokers.postgres.errors import CONFLICTS, CUT_OFF, sqlstate, translation
@@ -36,6 +34,7 @@ from backburner.brokers.postgres.session import ANSWER, LONG_ANSWER, Session, co
 from backburner.brokers.postgres.steps import Do
 from backburner.brokers.shield import shielded
 from backburner.brokers.sql import statements
+from backburner.brokers.threads import Threads
 from backburner.errors import BackburnerError, BrokerUnavailable
 
 T = TypeVar("T")
@@ -68,15 +67,14 @@ class Database:
         """What went wrong last, until something goes well."""
         self.clock = ServerClock(clock)
         self._begin()
-        _databases.add(self)
+        begins_anew(self)
 
     def _begin(self) -> None:
         self._idle: deque[Session] = deque()
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(CONNECTIONS):
             self._room.put(None)
-        self._threads: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._threads = Threads(THREADS, "backburner-postgres")
 
     # Performing operations ---------------------------------------------------------------------------
 
@@ -99,16 +97,10 @@ class Database:
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Do it on a thread of this object."""
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="backburner-postgres")
-            return self._threads.submit(work)
+        return self._threads.submit(work)
 
     def close(self) -> None:
-        with self._lock:
-            threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown()
+        self._threads.close()
         while self._idle:
             self._idle.pop().close()
 
@@ -220,14 +212,5 @@ class Database:
         self._begin()
 
 
-# Every database of this process, for the hook after a fork; and, in a child, what belongs to its parent.
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _of_the_parent: list[Session] = []
-
-
-def _after_fork() -> None:
-    for database in list(_databases):
-        database.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+"""In a forked child: what is not to be closed."""

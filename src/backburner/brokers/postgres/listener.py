@@ -16,18 +16,19 @@ import os
 import random
 import threading
 import time
-import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
 from backburner.brokers.base import Operation
+from backburner.brokers.forks import begins_anew
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.database import Database
 from backburner.brokers.postgres.session import ANSWER, Session, connect, readable
 from backburner.brokers.postgres.steps import Do, once
+from backburner.brokers.threads import Threads
 from backburner.errors import BackburnerError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Listener:
         self._everybody = schema.channel(database.address.schema)
         self._said = False
         self._begin()
-        _listeners.add(self)
+        begins_anew(self)
 
     def _begin(self) -> None:
         self.channel = f"{self._everybody}:{os.urandom(4).hex()}"
@@ -63,7 +64,7 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._tried = threading.Event()
         self._stop: tuple[int, int] | None = None
-        self._registrar: ThreadPoolExecutor | None = None
+        self._registrar = Threads(1, "backburner-postgres-register")
 
     def add(self, waiter: NotifyWaiter, patience: float) -> int:
         """The number of a new waiter. Waits so long at most until the listening has begun."""
@@ -88,10 +89,7 @@ class Listener:
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Do it after all that was submitted before: a registration must not come after its own end."""
-        with self._lock:
-            if self._registrar is None:
-                self._registrar = ThreadPoolExecutor(1, thread_name_prefix="backburner-postgres-register")
-            return self._registrar.submit(work)
+        return self._registrar.submit(work)
 
     def remove(self, number: int) -> None:
         self._waiters.pop(number, None)
@@ -100,9 +98,7 @@ class Listener:
         with self._lock:
             thread, self._thread = self._thread, None
             stop, self._stop = self._stop, None
-            registrar, self._registrar = self._registrar, None
-        if registrar is not None:
-            registrar.shutdown()
+        self._registrar.close()
         if thread is not None and stop is not None:
             os.write(stop[1], b"!")
             thread.join()
@@ -218,14 +214,3 @@ def _left(channel: str) -> Operation[dict[int, int]]:
 def _told(stop: int, seconds: float) -> bool:
     """Whether the thread is told to end within that time."""
     return bool(readable([stop], seconds))
-
-
-_listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for listener in list(_listeners):
-        listener.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

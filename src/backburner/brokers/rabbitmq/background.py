@@ -7,12 +7,12 @@ A forked child starts a thread of its own; the parent's connections are left alo
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-import weakref
 from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from backburner.brokers.forks import begins_anew
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Background:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        _all.add(self)
+        begins_anew(self)
 
     @property
     def started(self) -> bool:
@@ -76,14 +76,3 @@ async def _last_turns(left: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*left, return_exceptions=True)
     for _ in range(10):
         await asyncio.sleep(0)
-
-
-_all: weakref.WeakSet[Background] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for background in list(_all):
-        background.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -6,8 +6,6 @@ An operation yields the steps of `steps.py`, each a script of the folder `script
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,6 +26,7 @@ from backburner.brokers.base import (
     Staged,
     Waiter,
 )
+from backburner.brokers.forks import begins_anew
 from backburner.brokers.redis import address
 from backburner.brokers.redis.driver import Driver
 from backburner.brokers.redis.inspector import RedisInspector
@@ -49,7 +48,7 @@ class RedisBroker(RedisInspector):
         self.url = url
         self._driver = Driver(address.read(url), clock)
         self._wakes = Wakes(self._driver)
-        _brokers.add(self)
+        begins_anew(self)
 
     # Performing operations ---------------------------------------------------------------------------
 
@@ -133,14 +132,3 @@ class RedisBroker(RedisInspector):
         blobs = [each for each in (progress, checkpoint) if each is not None]
         given = (job.id, job.token, progress is not None and 1, checkpoint is not None and len(blobs))
         return bool((yield Do("note", given, blobs)))
-
-
-_brokers: weakref.WeakSet[RedisBroker] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for broker in list(_brokers):
-        broker.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -18,14 +18,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -33,6 +29,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
+from backburner.brokers.forks import begins_anew
 from backburner.brokers.redis import server
 from backburner.brokers.redis.address import HANDSHAKE, Address
 from backburner.brokers.redis.errors import code, passing, translation
@@ -41,6 +38,7 @@ from backburner.brokers.redis.schema import encode
 from backburner.brokers.redis.scripts import Script, script
 from backburner.brokers.redis.steps import Do
 from backburner.brokers.shield import shielded
+from backburner.brokers.threads import Threads
 from backburner.errors import BrokerUnavailable
 
 T = TypeVar("T")
@@ -60,15 +58,14 @@ class Driver:
         self._looked = False
         self._trouble = ""
         """What went wrong last, until something goes well."""
-        _drivers.add(self)
+        begins_anew(self)
 
     def _begin(self) -> None:
         self._idle: deque[Link] = deque()
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(CONNECTIONS):
             self._room.put(None)
-        self._threads: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._threads = Threads(CONNECTIONS, "backburner-redis")
 
     def run(self, operation: Operation[T], asked: float | None = None) -> T:
         """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there."""
@@ -84,17 +81,10 @@ class Driver:
             operation.close()
 
     def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="backburner-redis")
-            submitted = self._threads.submit(self.run, operation, time.monotonic())
-        return shielded(asyncio.wrap_future(submitted))
+        return shielded(asyncio.wrap_future(self._threads.submit(self.run, operation, time.monotonic())))
 
     def close(self) -> None:
-        with self._lock:
-            threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown()
+        self._threads.close()
         self._forget_idle()
 
     # One step ----------------------------------------------------------------------------------------
@@ -207,13 +197,3 @@ class Driver:
 
 _ANSWERED = frozenset({"OOM", "MISCONF", "NOREPLICAS", "NOPERM", "BUSY"})
 """Errors after which the connection is as good as before; the others want another one."""
-
-_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for driver in list(_drivers):
-        driver.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
