@@ -8,9 +8,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
+from backburner.brokers.base import StoredSchedule
 from backburner.brokers.rabbitmq import address
+from backburner.brokers.rabbitmq.broker import RabbitBroker
 from backburner.brokers.rabbitmq.link import connect as open_link
+from backburner.schedule import Schedule
 from backburner.testing.conformance.kit import ids, new_job
 from tests.brokers.rabbitmq.beside import Beside, wait_until
 from tests.brokers.rabbitmq.conftest import Connect
@@ -18,12 +22,41 @@ from tests.brokers.rabbitmq.helpers import ask
 from tests.servers.base import free_port
 from tests.servers.rabbitmq import RabbitServer
 
+SCHEDULES = "backburner.schedules"
+
 
 @pytest.fixture
 def beside(rabbit_server: RabbitServer, rabbit_url: str, tmp_path: Path) -> Iterator[Beside]:
     beside = Beside(rabbit_server, rabbit_url, f"sqlite:///{tmp_path}/store.db")
     yield beside
     beside.close()
+
+
+def fires(broker: RabbitBroker) -> list[float | None]:
+    return [each.next_at for each in broker.run(broker.firing())]
+
+
+def test_periodic_tasks_go_on_when_their_queue_is_deleted(connect: Connect, rabbit_url: str) -> None:
+    first, second = connect().broker, connect().broker
+    schedule = Schedule(name="nightly", task="t", every=60.0)
+    first.run(first.save_schedule(StoredSchedule(schedule=schedule, next_at=1000.0)))
+    wait_until(lambda: fires(first) == [1000.0], "the first process has it")
+    assert fires(second) == []
+    ask(rabbit_url, "queue_delete", queue=SCHEDULES)
+
+    def is_consumed() -> bool:
+        assert fires(first) + fires(second) in ([], [1000.0])
+        try:
+            return bool(ask(rabbit_url, "queue_declare", queue=SCHEDULES, passive=True).consumer_count)
+        except ChannelClosedByBroker:
+            return False
+
+    wait_until(is_consumed, "there is a new queue, and somebody takes from it")
+    wait_until(lambda: fires(first) + fires(second) == [1000.0], "one of the two has it again")
+    one, other = (first, second) if fires(first) else (second, first)
+    assert one.run(one.advance_schedule("nightly", 1000.0, 1060.0, []))
+    one.close()
+    wait_until(lambda: fires(other) == [1060.0], "the other one goes on")
 
 
 def test_copies_are_used_up_when_one_of_their_queues_is_deleted(beside: Beside) -> None:

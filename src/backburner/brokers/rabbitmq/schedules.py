@@ -7,6 +7,8 @@
    without a message. If the process dies in between, the fire may come twice; its jobs have the same ids.
 3. Every worker that starts announces the periodic tasks of its code. One that is known as it is keeps its
    next fire; of two messages for one task that were not announced the later one counts.
+4. If somebody deletes the queue, RabbitMQ ends the consumers. It is declared again, and the process that
+   fires publishes again what it had in hand.
 """
 
 from __future__ import annotations
@@ -78,6 +80,8 @@ class Schedules:
         self._publisher = publisher
         self._channel: Channel | None = None
         self._known: dict[str, Known] = {}
+        self._homeless: list[Change] = []
+        """What was in hand when the queue was deleted under it."""
         self._lock = asyncio.Lock()
 
     async def firing(self) -> list[StoredSchedule]:
@@ -85,6 +89,9 @@ class Schedules:
         async with self._lock:
             if self._channel is None or not self._channel.is_open:
                 self._channel = await patiently(self._address, self._subscribe)
+            if self._homeless:
+                await self._publisher.publish([self._message(change) for change in self._homeless])
+                self._homeless.clear()
         return [known.change.stored for known in self._known.values()]
 
     async def announce(self, stored: StoredSchedule) -> None:
@@ -112,12 +119,20 @@ class Schedules:
     async def _subscribe(self) -> Channel:
         channel = await self._consumer.channel([SCHEDULES])
         self._known.clear()
+        channel.raw.add_on_cancel_callback(lambda _: self._cancelled(channel))
         await channel.call(
             "basic_consume",
             queue=self._schema.name(SCHEDULES),
             on_message_callback=lambda _, method, __, body: self._heard(channel, method.delivery_tag, body),
         )
         return channel
+
+    def _cancelled(self, channel: Channel) -> None:
+        """Somebody has deleted the queue, and with it the only messages."""
+        self._homeless += [known.change for known in self._known.values()]
+        self._known.clear()
+        self._consumer.forget([SCHEDULES])
+        channel.close()
 
     def _heard(self, channel: Channel, tag: int, body: bytes) -> None:
         try:
