@@ -109,6 +109,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     exclude: tuple[str, ...] = ()
     """Tasks that this worker has no room for just now."""
+    poison_after: int = 3
+    """Crashes that make a poison pill, for a broker whose server counts them: it sets suspects apart."""
 
 
 class Exchange(NamedTuple):

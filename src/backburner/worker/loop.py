@@ -243,7 +243,13 @@ class Worker:
         if full and time.monotonic() < self._look_past_at:
             return None
         exclude = tuple(task.name for task in self.app.tasks.values() if task.kind in full) if full else ()
-        return Claim(worker=self.id, queues=ordered(self.queues), limit=limit, exclude=exclude)
+        return Claim(
+            worker=self.id,
+            queues=ordered(self.queues),
+            limit=limit,
+            exclude=exclude,
+            poison_after=self.app.settings.poison_after,
+        )
 
     async def _exchange(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
         exchange = await self._exchanges.perform(self.id, settlements, claim)

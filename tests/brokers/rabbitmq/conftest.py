@@ -19,6 +19,7 @@ class Process:
 
     def __init__(self, url: str) -> None:
         self.broker = RabbitBroker(url)
+        self.poison_after = 3
 
     def enqueue(self, *jobs: JobRecord) -> list[JobRecord]:
         return self.broker.run(self.broker.enqueue(jobs, {}))
@@ -29,7 +30,7 @@ class Process:
     def claim(
         self, limit: int = 10, *settlements: Settlement, queues: tuple[str, ...] = ("default",)
     ) -> list[JobRecord]:
-        claim = Claim(worker="w", queues=queues, limit=limit)
+        claim = Claim(worker="w", queues=queues, limit=limit, poison_after=self.poison_after)
         return self.broker.run(self.broker.exchange(settlements, claim)).jobs
 
     def settle(self, *settlements: Settlement) -> list[str]:

@@ -83,6 +83,7 @@ class Claims:
 
     async def _claim(self, claim: Claim) -> list[JobRecord]:
         jobs = []
+        self._consumer.poison_after = claim.poison_after
         for delivery in await self._consumer.take(claim.queues, claim.limit, claim.exclude):
             job = delivery.received.job
             if (held := self._held.get(job.id)) is not None:
@@ -143,5 +144,8 @@ class Claims:
         if settlement.state is State.DEAD:
             return [message.dead(schema, job, now, history=history), *new]
         if settlement.state is State.QUEUED:
-            return [message.returned(schema, job, history=history), *new]
+            return [
+                message.returned(schema, job, suspect=self._consumer.suspects(job.crashes), history=history),
+                *new,
+            ]
         return [message.of(schema, job, now, history=history), *new]

@@ -41,13 +41,17 @@ from backburner.brokers.rabbitmq.keeper import Keeper
 from backburner.brokers.rabbitmq.link import Channel, Link, connect
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.publisher import Publisher
-from backburner.brokers.rabbitmq.schema import LANES, SUSPECTS, SUSPICIOUS, Part, Schema
+from backburner.brokers.rabbitmq.schema import LANES, SUSPECTS, Part, Schema
 from backburner.brokers.rabbitmq.shelf import Delivery, Shelf
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.errors import BackburnerError, BrokerError
 from backburner.job import JobRecord, new_id
 
 logger = logging.getLogger("backburner")
+SUSPICIOUS = 2
+"""Times that a job was in hand when a process or a connection ended until it is a suspect. Fewer where so
+many make a poison pill.
+"""
 HOLD = 1.0
 """Seconds that a shelf is kept for a worker that claims nothing."""
 AHEAD = 0.1
@@ -108,6 +112,8 @@ class Consumer:
         self._schema = schema
         self._publisher = publisher
         self.waiters: set[WorkWaiter] = set()
+        self.poison_after = 3
+        """As the workers of this process have it."""
         self._link: Link | None = None
         self._keeper = Keeper(self._connect)
         self._declared: Declared | None = None
@@ -269,13 +275,15 @@ class Consumer:
         job.queue = queue  # whatever a stranger has written: it comes back to where it was
         again = counted if isinstance(counted, int) else int(method.redelivered)
         crashes = job.crashes + again
-        suspect = again and crashes >= SUSPICIOUS and band != SUSPECTS
+        suspect = bool(again) and self.suspects(crashes) and band != SUSPECTS
         if suspect:
-            crashes = max(job.crashes, SUSPICIOUS)
+            crashes = max(job.crashes, self._bearable)
         job.token += again
         if suspect or (again and counted is None):
             # A classic queue does not count: the message is replaced by one that does.
-            self._keep(channel, method.delivery_tag, self._returned(received, replace(job, crashes=crashes)))
+            suspect = suspect or band == SUSPECTS
+            other = self._returned(received, replace(job, crashes=crashes), suspect=suspect)
+            self._keep(channel, method.delivery_tag, other)
             return
         job.crashes = crashes
         self._subscription(queue).shelf.add(
@@ -331,8 +339,25 @@ class Consumer:
         else:
             self._acknowledge([each.tag for each in old if self.holds(each)])
 
-    def _returned(self, received: message.Received, job: JobRecord) -> message.Message:
-        return message.returned(self._schema, job, history=received.history, store=received.store)
+    def _returned(
+        self, received: message.Received, job: JobRecord, *, suspect: bool | None = None
+    ) -> message.Message:
+        return message.returned(
+            self._schema,
+            job,
+            suspect=self.suspects(job.crashes) if suspect is None else suspect,
+            history=received.history,
+            store=received.store,
+        )
+
+    def suspects(self, crashes: int) -> bool:
+        """Whether a job that was in hand so often when a process or a connection ended is one of them."""
+        return crashes >= max(self._bearable, 1)
+
+    @property
+    def _bearable(self) -> int:
+        """Crashes that may be put down to a job that was in hand with others: no poison pill yet."""
+        return min(SUSPICIOUS, self.poison_after - 1)
 
     # Pausing -----------------------------------------------------------------------------------------
 

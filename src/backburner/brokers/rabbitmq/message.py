@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from backburner.brokers.rabbitmq.schema import FRONT, SUSPECTS, SUSPICIOUS, Part, Route, Schema, band_of
+from backburner.brokers.rabbitmq.schema import FRONT, SUSPECTS, Part, Route, Schema, band_of
 from backburner.brokers.rabbitmq.wire import NO_HEADERS, Properties
 from backburner.errors import BrokerError
 from backburner.job import JobRecord, new_id, when
@@ -63,10 +63,16 @@ def of(
     return _message(schema.route(job.queue, band_of(job.priority), delay), job, history, store)
 
 
-def returned(schema: Schema, job: JobRecord, *, store: str = "", history: Sequence[Attempt] = ()) -> Message:
-    """The message for a job that comes back to its place in line."""
-    band = SUSPECTS if job.crashes >= SUSPICIOUS else FRONT
-    return _message(schema.route(job.queue, band), job, history, store)
+def returned(
+    schema: Schema,
+    job: JobRecord,
+    *,
+    suspect: bool = False,
+    store: str = "",
+    history: Sequence[Attempt] = (),
+) -> Message:
+    """The message for a job that comes back to its place in line, or to the queue of suspects."""
+    return _message(schema.route(job.queue, SUSPECTS if suspect else FRONT), job, history, store)
 
 
 def unreadable(

@@ -31,8 +31,6 @@ BANDS = {"urgent": 50, "high": 1, "normal": 0, "low": -49, "idle": -100}
 """The lowest priority of each band, highest band first."""
 LANES = (FRONT, *BANDS, SUSPECTS)
 """All queues in which the jobs of one queue wait."""
-SUSPICIOUS = 2
-"""Times that a job went to others with the end of a connection, or a process, until it is a suspect."""
 LEVELS = 28
 LONGEST = 2**LEVELS - 1
 """Seconds that a job can be delayed: eight and a half years."""
