@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Container, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
@@ -383,7 +383,7 @@ class Broker(ABC):
         """
 
     def rescue(
-        self, limit: int, poison_after: int, workers: Mapping[str, Collection[str] | None] | None = None
+        self, limit: int, poison_after: int, workers: Mapping[str, Container[object] | None] | None = None
     ) -> Operation[list[Settlement]]:
         """Hand the jobs of dead workers back to their queues, or to the dead letters (poison pills).
 

@@ -45,12 +45,14 @@ LENGTH = 200
 """Characters of one fault, in a flaw."""
 
 
-class _Format(msgspec.Struct):
+class Format(msgspec.Struct):
+    """Of options, the one thing that every version has to know."""
+
     format: int = 1
 
 
 _options = msgspec.json.Decoder(Options)
-_format = msgspec.json.Decoder(_Format)
+_format = msgspec.json.Decoder(Format)
 _attempt = msgspec.json.Decoder(Attempt)
 _beat = msgspec.json.Decoder(Beat)
 _schedule = msgspec.json.Decoder(Schedule)

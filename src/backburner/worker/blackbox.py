@@ -7,13 +7,33 @@ starts into memory shared with its supervisor, and clears it when the job ends: 
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import tempfile
+from collections.abc import Collection
 
 WIDTH = 36
-"""Bytes of a job id, which is a UUID as text."""
+"""Bytes of a job id, which is a UUID as text; those of strangers may have other lengths."""
 _EMPTY = bytes(WIDTH)
+
+
+def _mark(job_id: str) -> bytes:
+    """What stands in a slot for a job."""
+    written = job_id.encode()
+    if len(written) > WIDTH:
+        written = hashlib.sha256(written).hexdigest()[:WIDTH].encode()
+    return written.ljust(WIDTH, b"\0")
+
+
+class Started:
+    """Asked by a job's id whether it had started."""
+
+    def __init__(self, marks: Collection[bytes]) -> None:
+        self._marks = marks
+
+    def __contains__(self, job_id: object) -> bool:
+        return isinstance(job_id, str) and _mark(job_id) in self._marks
 
 
 class BlackBox:
@@ -33,18 +53,18 @@ class BlackBox:
     def start(self, job_id: str) -> int:
         """Note that a job starts; the slot to clear when it ends."""
         slot = self._free.pop()
-        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = job_id.encode()
+        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _mark(job_id)
         return slot
 
     def end(self, slot: int) -> None:
         self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _EMPTY
         self._free.append(slot)
 
-    def started(self) -> frozenset[str]:
+    def started(self) -> Started:
         """The jobs that were running when the process last wrote."""
         data = self._memory[:]
-        ids = (data[at : at + WIDTH] for at in range(0, len(data), WIDTH))
-        return frozenset(job_id.decode() for job_id in ids if job_id != _EMPTY)
+        marks = (data[at : at + WIDTH] for at in range(0, len(data), WIDTH))
+        return Started({mark for mark in marks if mark != _EMPTY})
 
     def close(self) -> None:
         self._memory.close()

@@ -127,7 +127,7 @@ def test_who_finds_nothing_asks_one_question_and_who_waits_none(process: Process
 
 
 def test_a_start_declares_each_queue_once_a_connection(process: Process, meter: Meter) -> None:
-    """Those of the lanes by who publishes and by who consumes; the gate, and a queue for what is told to all."""
+    """Those of the lanes by who publishes and who consumes; the gate, and a queue for what is told to all."""
     process.add()
     exchange(process, claimed(process, 1))
     assert meter.sent["Queue.Declare"] <= 2 * len(LANES) + 3

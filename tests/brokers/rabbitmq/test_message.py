@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from backburner.brokers.rabbitmq import message
@@ -50,7 +51,7 @@ def test_a_job_comes_out_as_it_went_in() -> None:
         options=Options(retry=Retry(max_attempts=2), tags=("a",), meta={"by": "me"}),
     )
     found = there_and_back(job, [attempt(1, "Traceback")], "store-1")
-    assert found == (job, [attempt(1, "Traceback")], "store-1")
+    assert found == message.Received(job, [attempt(1, "Traceback")], "store-1")
 
 
 def test_the_arguments_are_the_body_as_they_are() -> None:
@@ -86,3 +87,18 @@ LONG_ID = {"job": '{"id": "%s", "task": "t"}' % ("i" * 300)}
 def test_a_message_of_somebody_else_is_told_from_ours(headers: dict[str, object]) -> None:
     with pytest.raises(BrokerError, match="no job of Backburner"):
         message.received(b"", headers, None)
+
+
+def test_what_a_newer_version_wrote_comes_back_with_all_of_it() -> None:
+    header = (
+        '{"id":"1","task":"t","priority":3,"parent":{"id":7},"attempt":2,"token":5,'
+        '"options":{"format":2,"tags":"of another type","after":["x"]}}'
+    )
+    found = message.received(b"[1]", {"job": header}, None)
+    assert (found.job.id, found.job.priority, found.job.attempt, found.job.options.format) == ("1", 3, 2, 2)
+    found.job.state, found.job.run_at, found.job.reason = State.SCHEDULED, 9.0, "later"
+    sent = message.of(SCHEMA, found.job, 0.0, beyond=found.beyond)
+    stored = msgspec.json.decode(sent.properties.headers["job"])
+    assert stored["options"] == {"format": 2, "tags": "of another type", "after": ["x"]}
+    assert (stored["parent"], stored["state"], stored["run_at"]) == ({"id": 7}, "scheduled", 9.0)
+    assert (stored["attempt"], stored["reason"], sent.body) == (2, "later", b"[1]")

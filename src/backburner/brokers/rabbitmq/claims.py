@@ -140,12 +140,10 @@ class Claims:
         if settlement.state in (State.SUCCEEDED, State.CANCELLED):
             return new
         job = message.after(settlement.job, settlement)
-        history = self._history(settlement, delivery)
+        history, beyond = self._history(settlement, delivery), delivery.received.beyond
         if settlement.state is State.DEAD:
             return [message.dead(schema, job, now, history=history), *new]
         if settlement.state is State.QUEUED:
-            return [
-                message.returned(schema, job, suspect=self._consumer.suspects(job.crashes), history=history),
-                *new,
-            ]
-        return [message.of(schema, job, now, history=history), *new]
+            suspect = self._consumer.suspects(job.crashes)
+            return [message.returned(schema, job, suspect=suspect, history=history, beyond=beyond), *new]
+        return [message.of(schema, job, now, history=history, beyond=beyond), *new]

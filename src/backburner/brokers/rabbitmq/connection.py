@@ -11,11 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import pika
 from pika import exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from backburner.brokers.rabbitmq.wire import Deliver, Incomplete, delivery
+from backburner.brokers.rabbitmq.wire import Deliver, Incomplete, delivery, properties
 
 Deliveries = Callable[[Any, Deliver, Any, bytes], None]
 """Called with the channel, what was delivered, its properties and its body."""
@@ -87,7 +86,7 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
                 at = found.end
                 self.frames_received += 3
                 channel, take = target
-                take(channel, found, pika.BasicProperties().decode(found.properties), found.body)
+                take(channel, found, properties(found.properties), found.body)
         except Incomplete:
             more = True
         self._trim_frame_buffer(at)

@@ -348,6 +348,7 @@ class Consumer:
             suspect=self.suspects(job.crashes) if suspect is None else suspect,
             history=received.history,
             store=received.store,
+            beyond=received.beyond,
         )
 
     def suspects(self, crashes: int) -> bool:

@@ -231,7 +231,9 @@ class Copies:
     async def renew(self, copies: Sequence[Copy], store: str, now: float) -> None:
         """Publish these again, as of this store, and acknowledge the old ones. Raises `BrokerError`."""
         again = [
-            message.of(self._schema, received.job, now, store=store, history=received.history)
+            message.of(
+                self._schema, received.job, now, store=store, history=received.history, beyond=received.beyond
+            )
             for _, _, received in copies
         ]
         with suppress(TimeoutError, BrokerUnavailable):  # then they stay, and are looked at again
@@ -268,11 +270,8 @@ class Copies:
         try:
             await channel.call("basic_qos", prefetch_count=WINDOW)
             for part in parts:
-                await channel.call(
-                    "basic_consume",
-                    queue=self._schema.name(part),
-                    on_message_callback=partial(self._delivered, hand, part),
-                )
+                take = partial(self._delivered, hand, part)
+                await channel.consume(self._schema.name(part), part.band, take)
         except BaseException:
             channel.close()  # so that it begins anew, with all of them
             raise

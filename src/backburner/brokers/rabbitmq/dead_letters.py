@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from backburner.brokers.base import Filter
+from backburner.brokers.flaws import UNREADABLE
 from backburner.brokers.rabbitmq import message
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.consumer import Consumer
@@ -48,8 +49,6 @@ SILENCE = 1.0
 TRIES = 3
 """Looks, when each loses its connection. 100,000 letters take longer than a patience of ten seconds."""
 ABSENT = 404
-UNREADABLE = "unreadable"
-"""Stands where the task would, in the list of what no worker could read."""
 
 
 class Letter(NamedTuple):
@@ -101,9 +100,7 @@ class Hand:
             self.channels.append(channel)
             awaited = self.arrived + min(left, WINDOW)
             await channel.call("basic_qos", prefetch_count=WINDOW)
-            await channel.call(
-                "basic_consume", queue=self.name, on_message_callback=partial(self._delivered, channel)
-            )
+            await channel.consume(self.name, "dead", partial(self._delivered, channel))
             await self._until(channel, awaited)
             if left < WINDOW:
                 return
@@ -129,7 +126,7 @@ class Hand:
         return int(answer.message_count)
 
     def _delivered(self, channel: Channel, _: Any, method: Any, given: Any, body: bytes) -> None:
-        name = given.message_id or f"{UNREADABLE}-{hashlib.sha256(body).hexdigest()[:16]}"
+        name = str(given.message_id or "") or f"{UNREADABLE}-{hashlib.sha256(body).hexdigest()[:16]}"
         self.letters[name].append(Letter(channel, method.delivery_tag, body, given.headers or {}))
         self.arrived += 1
         self.news.set()
@@ -320,6 +317,6 @@ def _matches(which: Filter, job: JobRecord, letter: Letter) -> bool:
         and (
             which.error is None
             or which.error in (job.reason or "")
-            or which.error in letter.headers.get("history", "")
+            or which.error in str(letter.headers.get("history", ""))
         )
     )

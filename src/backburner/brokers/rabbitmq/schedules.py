@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from backburner.brokers import flaws
 from backburner.brokers.base import StoredSchedule
 from backburner.brokers.rabbitmq import message
 from backburner.brokers.rabbitmq.address import Address
@@ -137,7 +138,7 @@ class Schedules:
     def _heard(self, channel: Channel, tag: int, body: bytes) -> None:
         try:
             change = _change.decode(body)
-        except msgspec.DecodeError:
+        except flaws.DAMAGE:
             logger.exception("a message of somebody else's among the periodic tasks: it is deleted")
             channel.raw.basic_ack(tag)
             return

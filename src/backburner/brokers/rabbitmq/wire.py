@@ -13,7 +13,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from pika import BasicProperties
 from pika import data as amqp
+from pika.exceptions import AMQPError
 
 FRAME = struct.Struct(">BHI")
 HEAD = struct.Struct(">HHQH")
@@ -43,6 +45,21 @@ class Deliver(NamedTuple):
     body: bytes
     end: int
     """Where the next frame begins."""
+
+
+NO_PROPERTIES = (
+    *(AMQPError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(OSError, RecursionError, struct.error),
+)
+"""What pika raises for properties that it cannot read: a time in the year 300,000, tables within tables."""
+
+
+def properties(data: bytes) -> Any:
+    """What stands beside a body, by pika's names; nothing of what cannot be read."""
+    try:
+        return BasicProperties().decode(data)
+    except NO_PROPERTIES:
+        return BasicProperties()
 
 
 NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
@@ -94,6 +111,14 @@ def _publish(channel: int, exchange: str, key: str, mandatory: bool) -> bytes:
 def _short(text: str) -> bytes:
     written = text.encode()
     return bytes([len(written)]) + written  # which raises ValueError beyond 255 bytes
+
+
+def size(headers: Mapping[str, Any]) -> int | None:
+    """Bytes of these as they are written down; None if they cannot be."""
+    try:
+        return len(_table(headers))
+    except NO_PROPERTIES:
+        return None
 
 
 def _table(given: Mapping[str, Any]) -> bytes:
