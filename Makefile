@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check bench losses soak browser servers clean
+.PHONY: help demo test lint format check bench losses soak fuzz browser servers clean
 
 # The first of these that is new enough; `make test PYTHON=python3.12` chooses another.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
@@ -41,6 +41,9 @@ losses: .venv/ready-dev servers  ## Kill workers and brokers of Backburner and o
 
 soak: .venv/ready-dev servers  ## Run mixed load for as long as asked, and fail on anything that grows
 	@.venv/bin/python -m soak $(ARGS)
+
+fuzz: .venv/ready-dev  ## Fuzz all that is decoded (ARGS="--seconds 300 cron")
+	@.venv/bin/python -m tests.fuzz $(ARGS)
 
 browser: .venv/ready-dev
 	@.venv/bin/python -m tools.browser

@@ -38,6 +38,8 @@ Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip"]
 
 _DAY = 86_400
+LEAST = 0.001
+"""Seconds between two fires, at least."""
 # Between these, calendars and floats are exact, and cronsim has room to look 50 years ahead.
 _BEFORE_ALL = math.nextafter(0.0, -1.0)
 _AFTER_ALL = datetime(9900, 1, 1, tzinfo=UTC).timestamp()
@@ -98,7 +100,7 @@ def validated(schedule: Schedule) -> Schedule:
 
     if (schedule.cron is None) == (schedule.every is None):
         raise wrong("give one of the two: cron='0 3 * * *', or every=60 (seconds)")
-    for field, least in (("every", 0.001), ("jitter", 0), ("grace", 0), ("missed_cap", 1)):
+    for field, least in (("every", LEAST), ("jitter", 0), ("grace", 0), ("missed_cap", 1)):
         value = getattr(schedule, field)
         if value is not None and not least <= value < math.inf:
             raise wrong(f"{field} takes a number from {least:g} up, not {value!r}")
@@ -131,7 +133,7 @@ def due(schedule: Schedule, next_at: float | None, now: float, *, busy: bool = F
     if next_at is None or now < next_at:
         return Due((), next_at)
     alone = schedule.overlap == "skip"
-    most = schedule.missed_cap if schedule.missed == "all" and not alone else 1
+    most = max(schedule.missed_cap, 1) if schedule.missed == "all" and not alone else 1
     times = _newest(schedule, next_at, min(now, _AFTER_ALL), most)
     if (busy and alone) or (schedule.missed == "skip" and times and times[-1] < now - schedule.grace):
         times = ()
@@ -182,6 +184,12 @@ def _fires(schedule: Schedule, after: float) -> Iterator[float]:
         fires = _cron_fires(schedule.cron, _zone(schedule.tz), math.floor(after))
     else:
         every, anchor = schedule.every or math.inf, schedule.anchor
+        if not (every >= LEAST and abs(anchor) < _AFTER_ALL):
+            # Nobody has validated what is stored, and such steps would never get there.
+            raise ConfigError(
+                f"schedule {schedule.name!r}: every={every:g} from anchor={anchor:g} is no schedule; save it "
+                "again, or delete it"
+            )
         lowest = math.floor((after - anchor) / every)
         fires = (anchor + k * every for k in count(lowest))
     return takewhile(lambda at: at < _AFTER_ALL, dropwhile(lambda at: at <= after, fires))

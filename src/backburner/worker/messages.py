@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from backburner import events
+from backburner.errors import BackburnerError
 from backburner.settings import Settings
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ FromChild = Hello | Refused | Pulse | Outgrown
 ToChild = Start | StopNow | Quiet | CancelJobs | Lost | Told
 Message = FromChild | ToChild
 
+logger = logging.getLogger("backburner")
 _decoder = msgspec.json.Decoder(Message)
 
 
@@ -115,12 +118,23 @@ class Line:
             self._writer.write(msgspec.json.encode(message) + b"\n")
 
     async def messages(self) -> AsyncIterator[Message]:
-        """What the other end says, until it is gone."""
-        try:
-            while line := await self._reader.readline():
-                yield _decoder.decode(line)
-        except ConnectionError:
-            return
+        """What the other end says, until it is gone. A line that nobody can read is none of theirs."""
+        while True:
+            try:
+                line = await self._reader.readline()
+                if not line:
+                    return
+                message = _decoder.decode(line)
+            except ConnectionError:
+                return
+            except (msgspec.DecodeError, BackburnerError, ValueError, RecursionError) as error:
+                logger.warning(
+                    "a line between a worker process and its supervisor cannot be read, and is passed over: "
+                    "does the app's code write into files that it did not open? (%s)",
+                    error,
+                )
+            else:
+                yield message
 
     async def close(self) -> None:
         """Send what is left, and hang up."""

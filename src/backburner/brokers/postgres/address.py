@@ -75,4 +75,8 @@ def _libpq(url: str) -> dict[str, str]:
             f"libpq cannot read the URL: {why}; a password needs its special characters percent-encoded; "
             "Backburner's own parameters are schema, patience and listen"
         ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the URL is no UTF-8 where it is percent-encoded: {error.reason}; encode it anew"
+        ) from None
     return _DEFAULTS | {name: str(value) for name, value in found.items() if value is not None}
