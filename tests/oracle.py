@@ -122,11 +122,16 @@ def decode(lines: bytes) -> list[Observation]:
 
 
 class Oracle:
-    """Gathers observations. `max_attempts` and `poison_after` are the largest that any job had."""
+    """Gathers observations. `max_attempts` and `poison_after` are the largest that any job had.
 
-    def __init__(self, *, max_attempts: int, poison_after: int) -> None:
+    `copies`: a broker alone that may hold a job twice, as RabbitMQ does after a confirm was lost. Each copy
+    counts tokens of its own, so they do not tell who owned the job.
+    """
+
+    def __init__(self, *, max_attempts: int, poison_after: int, copies: bool = False) -> None:
         self.max_attempts = max_attempts
         self.poison_after = poison_after
+        self.copies = copies
         self.seen: dict[str, list[Observation]] = defaultdict(list)
         self._broken: list[str] = []
         self._returns = False
@@ -155,7 +160,7 @@ class Oracle:
         """
         broken = [f"at rest: {count} {name}" for name, count in rest.items() if count]
         for job, seen in self.seen.items():
-            found = [*self._limits(seen), *self._tokens(seen)]
+            found = [*self._limits(seen), *([] if self.copies else self._tokens(seen))]
             if stored is None:
                 found += self._ended_somehow(seen, dead=job in dead)
             else:
