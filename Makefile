@@ -3,12 +3,12 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check bench losses soak fuzz browser servers clean
+.PHONY: help demo test lint format check bench losses soak fuzz chaos browser servers clean
 
 # The first of these that is new enough; `make test PYTHON=python3.12` chooses another.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
-CODE = $(wildcard src tests examples bench peers soak tools)
+CODE = $(wildcard src tests examples bench chaos peers soak tools)
 ARGS ?=
 
 help:  ## Show this list
@@ -35,6 +35,9 @@ check:  ## Run exactly what CI runs: lint, then test
 
 bench: .venv/ready-dev  ## Measure rates, latencies and memory on this machine
 	@.venv/bin/python -m bench $(ARGS)
+
+chaos: .venv/ready-dev servers  ## Kill workers and brokers for ten minutes on each, and judge what was promised
+	@.venv/bin/python -m chaos $(ARGS)
 
 losses: .venv/ready-dev servers  ## Kill workers and brokers of Backburner and of other libraries, and count what is lost
 	@.venv/bin/python -m peers $(ARGS)

@@ -25,6 +25,7 @@ from backburner import Backburner, Job, State
 from backburner.brokers.base import Filter
 from backburner.errors import BrokerUnavailable
 from backburner.job import JobRecord
+from tests.servers.base import is_still
 
 TASKS = Path(__file__).with_name("fault_tasks.py")
 PATIENCE = 45.0  # less than the time limit of a test, so that it can say what it waited for
@@ -84,6 +85,13 @@ class Node:
         self._seen |= found
         return found
 
+    def _own(self) -> list[psutil.Process]:
+        """The supervisor, if it is there."""
+        try:
+            return [psutil.Process(self.process.pid)]
+        except psutil.NoSuchProcess:
+            return []
+
     def children(self) -> list[psutil.Process]:
         """The worker processes, without the processes of their own."""
         try:
@@ -123,18 +131,23 @@ class Node:
 
     def freeze(self) -> None:
         """Stop all of its processes where they are, as a machine does that hangs."""
-        for each in (psutil.Process(self.process.pid), *self.family()):
-            each.suspend()
-            wait_until(partial(_is_stopped, each), "the process stands still")
+        stopped = set[psutil.Process]()
+        while left := {*self._own(), *self.family()} - stopped:  # it may have started another one just now
+            for each in left:
+                with suppress(psutil.NoSuchProcess):
+                    each.suspend()
+                wait_until(partial(is_still, each), "the process stands still")
+            stopped |= left
 
     def vanish(self) -> None:
         """End all of its processes at once: none sees another one go."""
         self.freeze()
-        for each in (psutil.Process(self.process.pid), *self._seen):
-            each.kill()
+        for each in (*self._own(), *self._seen):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
     def thaw(self) -> None:
-        for each in (psutil.Process(self.process.pid), *self._seen):
+        for each in (*self._own(), *self._seen):
             with suppress(psutil.NoSuchProcess):
                 each.resume()
 
@@ -179,10 +192,6 @@ def node(
         yield running
     finally:
         running.end()
-
-
-def _is_stopped(process: psutil.Process) -> bool:
-    return process.status() == psutil.STATUS_STOPPED
 
 
 def marks(folder: Path, name: str) -> Counter[str]:
