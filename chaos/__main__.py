@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
 
-from chaos import report
+from chaos import recovery, report
 from chaos.run import run
 from chaos.sites import SITES
 
@@ -31,20 +32,32 @@ class Teller:
         sys.stderr.flush()
 
 
+def save(results: Sequence[msgspec.Struct], file: Path | None) -> None:
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+
+
 @click.command(help=__doc__)
 @click.option("--broker", "names", multiple=True, type=click.Choice([*SITES]), help="All, if none is named.")
+@click.option("--measure", type=click.Choice(["recovery"]), help="Only measure how soon work goes on.")
 @click.option("--minutes", default=10.0, show_default=True, help="How long things are broken, on each.")
 @click.option("--seed", type=int, help="Of the faults; a new one if nothing is said.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to this file, too.")
-def main(names: tuple[str, ...], minutes: float, seed: int | None, json_file: Path | None) -> None:
+def main(
+    names: tuple[str, ...], measure: str | None, minutes: float, seed: int | None, json_file: Path | None
+) -> None:
     seed = random.randrange(10_000) if seed is None else seed
-    tell = Teller()
+    tell, chosen = Teller(), names or tuple(SITES)
+    if measure:
+        figures = [each for name in chosen for each in recovery.measure(name, partial(tell, name))]
+        click.echo(f"\n{recovery.text(figures)}")
+        save(figures, json_file)
+        return
     outcomes = []
-    for name in names or SITES:
+    for name in chosen:
         outcomes.append(run(name, minutes * 60, seed, partial(tell, name)))
         click.echo(f"\n{report.text(outcomes[-1])}")
-        if json_file is not None:
-            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes)) + b"\n")
+        save(outcomes, json_file)
     if not all(outcome.kept for outcome in outcomes):
         raise click.ClickException("a promise was broken")
 
