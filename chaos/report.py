@@ -68,7 +68,10 @@ def text(outcome: Outcome) -> str:
         f"{one.drain:6g} s  to drain the {one.backlog:,} jobs left when the faults stopped",
     ]
     ended = [f"  a node ended by itself: {said}" for said in one.nodes_ended]
-    kept = ["  No promise was broken: none lost, none with two owners."]
+    owners = (
+        "none with two owners" if one.succeeded is not None else "how often a job may run is not promised"
+    )
+    kept = [f"  No promise was broken: none lost, {owners}."]
     broken = [f"  {len(one.broken)} PROMISES WERE BROKEN:", *one.broken[:STORIES]]
     return "\n".join(
         [
