@@ -114,6 +114,10 @@ class Run:
 
         return self._wait(drained, patience, "the backlog is drained")
 
+    def wait_serving(self) -> None:
+        """One that was started just now does not know yet how to stop."""
+        self._wait(lambda: all(place.serving() for place in self.fleet.places), START, "the nodes serve")
+
     def _wait(self, true: Callable[[], bool], patience: float, what: str) -> float:
         began = time.monotonic()
         while not true():
@@ -143,6 +147,7 @@ def run(name: str, seconds: float, seed: int, tell: Callable[[str], None]) -> Ou
         all_of_them.producer.stop()
         left = site.backlog(app)
         drained = this.drain(DRAIN)
+        this.wait_serving()
         codes = [place.stop() for place in all_of_them.places]
         ended = [said for place in all_of_them.places for said in place.ended]
         ended += [f"exit code {code} of a stop at rest" for code in codes if code]
