@@ -1,7 +1,12 @@
-"""The workers of one library, kept running, and killed."""
+"""The workers of one library, kept running, and killed.
+
+Each is started in a session of its own. When it ends, what it leaves behind there is ended, too, before the
+next one is started: so a service manager does it.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from contextlib import suppress
@@ -23,7 +28,9 @@ class Workers:
 
     def keep(self) -> None:
         """Start what is missing."""
-        self._running = [each for each in self._running if each.poll() is None]
+        for parent in [each for each in self._running if each.poll() is not None]:
+            self._running.remove(parent)
+            _end_session(parent.pid)
         while len(self._running) < WORKERS:
             self._running.append(
                 psutil.Popen(
@@ -48,11 +55,24 @@ class Workers:
             chance.choice(self.family()).kill()
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        family = self.family()
         for parent in self._running:
             with suppress(psutil.NoSuchProcess):
                 parent.send_signal(number)
-        for each in psutil.wait_procs(family, timeout=0.0 if number == signal.SIGKILL else 40.0)[1]:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        psutil.wait_procs(family, timeout=10.0)
+        psutil.wait_procs(self._running, timeout=40.0)
+        for parent in self._running:
+            _end_session(parent.pid)
+
+
+def _end_session(leader: int) -> None:
+    left = [each for each in psutil.process_iter() if _session(each.pid) == leader]
+    for each in left:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(left, timeout=10.0)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0

@@ -182,14 +182,15 @@ def test_who_sees_the_store_in_order_is_told_of_two_owners_and_of_zombies() -> N
 
 def test_copies_of_a_job_count_tokens_of_their_own_and_may_not_be_lost_either() -> None:
     oracle = Oracle(max_attempts=3, poison_after=3, copies=True)
-    for each in [
+    seen: list[Observation] = [
         Accepted("a"),
         Began("a", "w1", 1, 1),
         Began("a", "w2", 1, 1),
         Settled("a", "w1", 1, State.SUCCEEDED),
         Settled("a", "w2", 1, State.SUCCEEDED),
         Accepted("b"),
-    ]:
+    ]
+    for each in seen:
         oracle.see(each)
     (broken,) = oracle.verdict(None, NOTHING)
     assert "b: it was accepted, and neither ran" in broken
