@@ -44,10 +44,12 @@ SEEDS: dict[str, list[bytes]] = {
         b'{"id":"1","task":"t","run_at":1e300}',
         b'{"id":"1","options":{"format":2},"parent":1}',
         b'{"id":"1","task":"\xff"}',
+        b'{"id":"1","options":{"format":2},"pa\xfbrent":1}',
     ],
     "amqp_frames": [
         _FRAMES,
         b"\x01\0\x01\0\0\0\x04\0\x3c\0\x3c\xce",
+        b"\x01\0\x01\0\0\0\x10\0<\0<\x01\0\x01\0\0\0\x10\0<\0<\0\0\x02\0\x01\0\0\0\0\x0e\0 \0\0\x04",
         b"\x20\0\0\0\0\x0b\x01xT\x40\0\0\0\0\0\0\0",
     ],
     "amqp_control": [b'["mail",true]', b'["\xff",true]', _DEEP],

@@ -191,7 +191,10 @@ def _read(header: str) -> tuple[JobRecord, str]:
             later.id, later.task, priority=later.priority, attempt=later.attempt, token=later.token
         )
         job.options = Options(format=later.options.format)
-    return job, header if job.options.format > FORMAT else ""
+    if job.options.format <= FORMAT:
+        return job, ""
+    _document.decode(header)  # which reads what was passed over so far
+    return job, header
 
 
 def _lines(headers: dict[str, Any]) -> list[Attempt]:

@@ -128,7 +128,14 @@ def _table(given: Mapping[str, Any]) -> bytes:
 
 
 def delivery(data: bytes, at: int) -> Deliver | None:
-    """The delivery that begins there; None for something else. Raises `Incomplete`."""
+    """The delivery that begins there; None for something else, as for no AMQP at all. Raises `Incomplete`."""
+    try:
+        return _delivery(data, at)
+    except (struct.error, IndexError):
+        return None
+
+
+def _delivery(data: bytes, at: int) -> Deliver | None:
     kind, channel, start, end = _frame(data, at)
     if kind != METHOD or data[start : start + 4] != DELIVER:
         return None
