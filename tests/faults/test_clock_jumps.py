@@ -35,6 +35,7 @@ def have_run(folder: Path, ids: set[str]) -> bool:
     return ids <= effects(folder).keys()
 
 
+@pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("broker", BROKERS)
 @pytest.mark.parametrize("shift", [HOUR, -HOUR], ids=["forward", "back"])

@@ -69,6 +69,7 @@ def dead(app: Backburner) -> dict[str, str]:
     return {job.id: job.reason or "" for job in found}
 
 
+@pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(120)
 def test_jobs_find_the_workers_whose_code_they_are_for(shop: Backburner, url: str, tmp_path: Path) -> None:
     one, two = release(tmp_path, url, "old_shop", OLD), release(tmp_path, url, "new_shop", NEW)
