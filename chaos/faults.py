@@ -48,6 +48,7 @@ class Fault(StrEnum):
     CUT = "all connections cut"
     REPLIES = "connections cut between write and reply"
     STALL = "connections half-open"
+    STRAND = "connections that never answer again"
     DELAY = "network slow"
     LOCK = "database locked by another program"
 
@@ -84,7 +85,7 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 NODE_FAULTS = {Fault.CHILD: 10, Fault.SUPERVISOR: 2, Fault.NODE: 2, Fault.FREEZE: 1, Fault.DEPLOY: 1}
-NETWORK_FAULTS = {Fault.CUT: 4, Fault.REPLIES: 4, Fault.STALL: 1, Fault.DELAY: 2}
+NETWORK_FAULTS = {Fault.CUT: 4, Fault.REPLIES: 4, Fault.STALL: 1, Fault.STRAND: 1, Fault.DELAY: 2}
 
 
 def lanes(*, server: bool, nodes: int, seconds: float) -> list[Lane]:
@@ -93,7 +94,7 @@ def lanes(*, server: bool, nodes: int, seconds: float) -> list[Lane]:
     return [
         *(Lane(f"node {number}", NODE_FAULTS, (0.5, 2.5)) for number in range(nodes)),
         Lane("network", NETWORK_FAULTS if server else {Fault.LOCK: 1}, (3.0, 6.0)),
-        Lane("broker", {Fault.BROKER if server else Fault.ALL: 1}, (11.0 * scale, 21.0 * scale)),
+        Lane("broker", {Fault.BROKER if server else Fault.ALL: 1}, (9.0 * scale, 17.0 * scale)),
         Lane("memory", {Fault.MEMORY: 3, Fault.PRODUCER: 1}, (8.0 * scale, 16.0 * scale)),
     ]
 
@@ -202,6 +203,8 @@ class Faults:
                 proxy.cut()
             case Fault.REPLIES:
                 proxy.cut_replies(1 + int(step.part * 5))
+            case Fault.STRAND:
+                proxy.strand()
             case Fault.STALL:
                 proxy.stall()
                 time.sleep(step.between(1.0, 6.0))

@@ -28,7 +28,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Times at which the periodic task had to fire."""
     attempts: int
     ran_again: int
-    """Jobs of which an attempt began more than once, after a kill, a release or a snooze."""
+    """Jobs that began again after a kill or a release, not after a retry or a snooze."""
     dead: int
     poisoned: int
     """Dead since their workers died three times."""

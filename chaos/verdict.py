@@ -10,7 +10,7 @@ from backburner import Backburner, State
 from backburner.schedule import Schedule, due
 from chaos import tasks
 from chaos.sites import Site
-from tests.oracle import Accepted, Began, Doubtful, Fired, Observation, Oracle, RolledBack
+from tests.oracle import Accepted, Began, Doubtful, Fired, Observation, Oracle, RolledBack, Settled
 
 
 class Span(NamedTuple):
@@ -74,6 +74,8 @@ def _others(schedule: Schedule, ids: set[str]) -> Iterator[Fired]:
 
 
 def _interrupted(seen: list[Observation]) -> Counter[str]:
-    """How often each job began the same attempt."""
-    begun = Counter((each.job, each.attempt) for each in seen if isinstance(each, Began))
-    return Counter({job: count for (job, _), count in begun.items() if count > 1})
+    """How often each job began without having come to an end, or a retry or a snooze, since it last began."""
+    begun = Counter(each.job for each in seen if isinstance(each, Began))
+    ended = (each for each in seen if isinstance(each, Settled))
+    begun.subtract(each.job for each in ended if each.state in (State.RETRYING, State.SCHEDULED))
+    return begun

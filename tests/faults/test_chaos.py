@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from chaos import report
 from chaos.faults import NODE_FAULTS, Fault, lanes
 from chaos.run import run
+from chaos.sites import SITES, Site, Way
 from tests.servers.fixtures import installed
+from tests.servers.proxy import Proxy
+from tests.servers.redis import RedisServer
 
 SECONDS = 20.0
 SEED = 7
@@ -33,6 +39,24 @@ def test_no_promise_breaks_while_everything_is_broken(
     assert outcome.accepted > 0
     assert outcome.worker_kills > 0
     assert outcome.broker_kills > 0
+
+
+@contextmanager
+def forgetful(_: Path) -> Iterator[Site]:
+    """A Redis that keeps nothing on disk."""
+    with RedisServer(None, "--appendonly", "no") as server, Proxy(server.port) as proxy:
+        site = Site("forgetful", "no file", [server], [proxy])
+        site.direct, site.through = Way(server.url), Way(proxy.url(server.url))
+        yield site
+
+
+@pytest.mark.xdist_group("heavy")
+@pytest.mark.timeout(300)
+def test_a_broker_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SITES, "forgetful", forgetful)
+    outcome = installed(partial(run, "forgetful", SECONDS / 2, SEED, quietly))
+    assert outcome.broker_kills > 0
+    assert any("it was accepted, and is not stored: it is lost" in each for each in outcome.broken)
 
 
 def test_a_seed_repeats_the_plan() -> None:
