@@ -224,7 +224,8 @@ class Oracle:
             return
         if _any(RolledBack, seen):
             yield f"it was rolled back, and is {record.state}"
-        if not (promised or _any(Doubtful, seen)):
+        unsure = any(each.parent not in stored for each in _only(Followed, seen))  # its parent was deleted
+        if not (promised or unsure or _any(Doubtful, seen)):
             yield f"it is {record.state}, and nobody enqueued it"
         yield from self._end(seen, record)
 

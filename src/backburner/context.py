@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from backburner import lifecycle
+from backburner import ambient, lifecycle
 from backburner.errors import BackburnerError, LeaseLost
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ class CurrentJob:
         return self.succeeded(encoded(self._app, self._app.tasks[self.task], result))
 
     def _report_is_due(self) -> bool:
-        now = time.monotonic()
+        now = ambient.monotonic()
         if now - self._reported < REPORT_INTERVAL:
             return False
         self._reported = now

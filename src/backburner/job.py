@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from backburner import codec
+from backburner import ambient, codec
 from backburner.errors import JobCancelled, JobFailed, JobNotFound, ResultTimeout
 from backburner.lifecycle import FINAL, Attempt, State
 from backburner.retry import Retry
@@ -82,7 +80,7 @@ class JobRecord(msgspec.Struct, omit_defaults=True, gc=False):
 
 def new_id() -> str:
     """A UUID of version 7 (RFC 9562): sorts by time, and cannot be guessed from another one."""
-    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    value = (int(ambient.wall() * 1000) << 80) | int.from_bytes(ambient.entropy(10))
     text = f"{value & ~(0xF << 76) & ~(0x3 << 62) | 7 << 76 | 2 << 62:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
@@ -146,10 +144,10 @@ class Job(Generic[R]):
 
         Raises `JobFailed` with the worker's traceback, `JobCancelled`, `ResultTimeout`, `JobNotFound`.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else ambient.monotonic() + timeout
         with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
             while not self.refresh().finished:
-                left = None if deadline is None else deadline - time.monotonic()
+                left = None if deadline is None else deadline - ambient.monotonic()
                 if left is not None and left <= 0:
                     raise self._late(timeout)
                 waiter.wait(left)
@@ -157,10 +155,10 @@ class Job(Generic[R]):
 
     async def aresult(self, timeout: float | None = None) -> R:
         """`result`, without blocking the event loop."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else ambient.monotonic() + timeout
         with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
             while not (await self.arefresh()).finished:
-                left = None if deadline is None else deadline - time.monotonic()
+                left = None if deadline is None else deadline - ambient.monotonic()
                 if left is not None and left <= 0:
                     raise self._late(timeout)
                 await waiter.wait_async(left)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
+from backburner import ambient
 from backburner.errors import ConfigError, QueueFull
 from backburner.events import Enqueued, LargePayload, QueueFilled
 from backburner.job import Job, JobRecord
@@ -46,7 +47,7 @@ class Producer:
                     )
                 stack.enter_context(around)
             for chunk in _chunks(records, app.bounds):
-                began = time.monotonic()
+                began = ambient.monotonic()
                 while True:
                     try:
                         operation = broker.enqueue(chunk, app.bounds)
@@ -69,7 +70,7 @@ class Producer:
                 else:
                     stack.enter_context(around)
             for chunk in _chunks(records, app.bounds):
-                began = time.monotonic()
+                began = ambient.monotonic()
                 while True:
                     try:
                         operation = broker.enqueue(chunk, app.bounds)
@@ -99,7 +100,7 @@ class Producer:
         """
         app = self._app
         app.events.emit(QueueFilled(queue=full.queue, depth=full.depth, max_length=full.max_length))
-        bound, waited = app.bounds[full.queue], time.monotonic() - began
+        bound, waited = app.bounds[full.queue], ambient.monotonic() - began
         longest = math.inf if bound.timeout is None else bound.timeout
         if bound.on_full != "block" or connection is not None or waited >= longest:
             raise full

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from backburner import ambient
 from backburner.brokers.base import Beat, Broker, Capability, Directives
 from backburner.errors import BrokerError, ConfigError
 from backburner.periodic import stored
@@ -30,7 +30,7 @@ SUPERVISORS = {"processes", "drain", "max_jobs", "max_memory", "unresponsive", "
 
 def new_worker_id(pid: int) -> str:
     """Says where it runs, and is never used twice."""
-    return f"{socket.gethostname()}-{pid}-{secrets.token_hex(3)}"
+    return f"{socket.gethostname()}-{pid}-{ambient.entropy(3).hex()}"
 
 
 def prepare(app: Backburner) -> None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from backburner import ambient
 from backburner.brokers.base import Claim, Exchange, Operation
 from backburner.brokers.shield import shielded
 from backburner.errors import BrokerError, BrokerUnavailable
@@ -50,7 +50,7 @@ class Exchanges:
 
     def doubtful(self) -> bool:
         """Whether it is time to look again what became of an exchange without an answer."""
-        return bool(self._looks) and self._looks[0] <= time.monotonic()
+        return bool(self._looks) and self._looks[0] <= ambient.monotonic()
 
     async def perform(self, worker: str, settlements: list[Settlement], claim: Claim | None) -> Exchange:
         """Settle and claim, however long that takes. When it is hopeless everything counts as lost."""
@@ -58,7 +58,7 @@ class Exchanges:
         if unanswered:
             self._looks.pop(0)
         while True:
-            began = time.monotonic()
+            began = ambient.monotonic()
             try:
                 if unanswered:
                     exchange = await self._the_rest(worker, settlements, claim)
@@ -66,7 +66,7 @@ class Exchanges:
                     exchange = await self._ask(self._app.broker.exchange(settlements, claim))
             except BrokerError as error:
                 unanswered = True
-                self._looks = [time.monotonic() + seconds for seconds in LOOK_AGAIN]
+                self._looks = [ambient.monotonic() + seconds for seconds in LOOK_AGAIN]
                 self._failed(error)
                 if self._hopeless():
                     # Nothing was recorded: the leases run out, and others get the jobs.
@@ -75,7 +75,7 @@ class Exchanges:
                 pause = min(pause * 2, 2.0)
                 continue
             self._went_through()
-            self.seconds = time.monotonic() - began
+            self.seconds = ambient.monotonic() - began
             return exchange
 
     async def committed(self, completions: list[Settlement]) -> list[Settlement]:

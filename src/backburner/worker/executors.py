@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backburner import ambient
 from backburner.control import Stop
 from backburner.events import StuckThread
 from backburner.worker.call import acall, call
@@ -104,12 +104,12 @@ class Coroutines:
     async def _run(self, run: Run) -> None:
         value: bytes | None = None
         error: BaseException | None = None
-        began = time.monotonic()
+        began = ambient.monotonic()
         try:
             value = await acall(self._app, run.task, run.job.payload, run.current)
         except BaseException as raised:  # noqa: BLE001 - SystemExit and a cancellation are outcomes, too
             error = raised
-        run.seconds = time.monotonic() - began
+        run.seconds = ambient.monotonic() - began
         run.end(run, value, error, None)
 
 
@@ -135,13 +135,13 @@ class ThreadCalls:
         self._threads.close(0.0)
 
     def _call(self, run: Run) -> bytes | None:
-        began = time.monotonic()
+        began = ambient.monotonic()
         try:
             if run.current.stop_reason is not None:  # said before this thread took the call
                 raise Stop
             return call(self._app, run.task, run.job.payload, run.current)
         finally:
-            run.seconds = time.monotonic() - began
+            run.seconds = ambient.monotonic() - began
 
     def _report(self, run: Run) -> None:
         if run.handle.running:

@@ -19,14 +19,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backburner import lifecycle
+from backburner import ambient, lifecycle
 from backburner.brokers.base import Capability, Claim, Exchange, Waiter
 from backburner.context import CurrentJob, StopReason
 from backburner.control import Stop
@@ -196,7 +195,7 @@ class Worker:
                 claim = self._claim()
                 if claim is None and not self._buffer and not self._exchanges.doubtful():
                     # Jobs of a kind that is not full may come meanwhile, and nothing here would change.
-                    soon = time.monotonic() < self._look_past_at + LOOK_PAST
+                    soon = ambient.monotonic() < self._look_past_at + LOOK_PAST
                     await self._wait_for_change(LOOK_PAST if soon else IDLE_POLL)
                     continue
                 settlements, self._buffer = self._buffer, []
@@ -240,7 +239,7 @@ class Worker:
         limit, full = self._appetite.wanted(self._busy, {k: len(v) for k, v in self._unstarted.items()})
         if limit == 0:
             return None
-        if full and time.monotonic() < self._look_past_at:
+        if full and ambient.monotonic() < self._look_past_at:
             return None
         exclude = tuple(task.name for task in self.app.tasks.values() if task.kind in full) if full else ()
         return Claim(
@@ -262,7 +261,7 @@ class Worker:
         if claim is not None:
             self._vain = 0 if exchange.jobs or settlements else self._vain + 1
             if claim.exclude and not exchange.jobs:
-                self._look_past_at = time.monotonic() + LOOK_PAST
+                self._look_past_at = ambient.monotonic() + LOOK_PAST
         return exchange
 
     def _known(self) -> set[str]:
@@ -394,7 +393,7 @@ class Worker:
         limit = job.options.timeout
         if limit is None:
             limit = task.timeout if task.timeout is not None else self.app.settings.timeout
-        current = CurrentJob(self.app, job, None if limit is None else time.monotonic() + limit)
+        current = CurrentJob(self.app, job, None if limit is None else ambient.monotonic() + limit)
         run = Run(job, task, current, limit, self._ended)
         self.running[job.id] = run
         self._busy[task.kind] += 1

@@ -19,11 +19,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backburner import ambient
 from backburner.brokers.base import Beat, Broker, Capability, Directives, Waiter
 from backburner.errors import BrokerError
 from backburner.events import BrokerDown, BrokerUp, DeadNearLimit, DeadTrimmed, Event
@@ -97,12 +97,12 @@ class Maintenance:
             with self._broker.waiter(topics) as waiter:
                 while topics == self._topics():
                     for duty in self._duties:
-                        if duty.due <= time.monotonic():
+                        if duty.due <= ambient.monotonic():
                             duty.due = math.inf  # a nudge that comes meanwhile asks for one more
                             pause = await self._attempt(duty)
-                            duty.due = min(duty.due, time.monotonic() + pause)
+                            duty.due = min(duty.due, ambient.monotonic() + pause)
                     self._nudged.clear()
-                    await self._wait(waiter, min(duty.due for duty in self._duties) - time.monotonic())
+                    await self._wait(waiter, min(duty.due for duty in self._duties) - ambient.monotonic())
 
     async def _attempt(self, duty: Duty) -> float:
         try:
@@ -116,7 +116,7 @@ class Maintenance:
         if not self.connected and duty is self._duties[0]:
             self.connected = True
             # The other nodes could not beat either: they get the time to, before they are taken for dead.
-            self.rescue.due = time.monotonic() + self._settings.lease
+            self.rescue.due = ambient.monotonic() + self._settings.lease
             self._emit(BrokerUp())
         return pause
 
@@ -139,7 +139,7 @@ class Maintenance:
         self._directed(await self._broker.arun(self._broker.heartbeat(self._beats())))
         now = self._broker.now()
         if self._overslept(now):
-            self.rescue.due = time.monotonic() + self._settings.lease
+            self.rescue.due = ambient.monotonic() + self._settings.lease
         self._beaten = now
         return self._settings.heartbeat * random.uniform(0.8, 1.0)
 

@@ -1,0 +1,142 @@
+"""Ways to build Backburner wrong, each of which the simulation has to find.
+
+Each one replaces a piece of the package while its context lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from backburner import lifecycle
+from backburner.brokers.base import Broker, Recovered
+from backburner.brokers.sqlite.broker import SqliteBroker
+from backburner.brokers.sqlite.database import SQL
+from backburner.lifecycle import Settlement
+from backburner.retry import Retry
+from backburner.worker.loop import Worker
+from backburner.worker.maintenance import Maintenance
+
+
+def without(text: str, *names: str) -> Any:
+    """These statements, without this condition."""
+    changed = {}
+    for name in names:
+        assert text in SQL[name], name
+        changed[name] = SQL[name].replace(text, "")
+    return patch.dict(SQL, changed)
+
+
+def instead(name: str, old: str, new: str) -> Any:
+    assert old in SQL[name], name
+    return patch.dict(SQL, {name: SQL[name].replace(old, new)})
+
+
+@contextmanager
+def no_fence() -> Iterator[None]:
+    """What a zombie settles is written, whoever has the job by now."""
+    token = " AND token = new.value ->> 0"
+    others = without(token + " AND +worker = new.value ->> 1", "settle")
+    with others, without(token + " AND +worker = :worker", "settle_succeeded"):
+        yield
+
+
+def rescue_without_lease() -> Any:
+    """Jobs are rescued from workers that live."""
+    return without("lease_until <= :now AND ", "orphans_expire")
+
+
+def stage_that_drops() -> Any:
+    """What is due goes where nobody looks for it."""
+    return instead("stage", "SET state = 'queued'", "SET state = 'queued', queue = 'nowhere'")
+
+
+def no_recover() -> Any:
+    """After a lost answer the exchange is sent again as it was."""
+
+    def recover(self: Broker, worker: str, settlements: Any, known: Any) -> Any:
+        return Recovered([], [])
+        yield
+
+    return patch.object(Broker, "recover", recover)
+
+
+def success_is_believed() -> Any:
+    """A job that completes in a transaction counts as done, whether or not that was committed."""
+    original = Worker._settlement
+
+    def settlement(self: Worker, run: Any, value: Any, error: Any, verdict: Any) -> Settlement:
+        if run.current.completion is not None:
+            return run.current.succeeded(value)  # type: ignore[no-any-return]
+        return original(self, run, value, error, verdict)
+
+    return patch.object(Worker, "_settlement", settlement)
+
+
+def follow_ups_left_out() -> Any:
+    """A success is written without what was to follow it."""
+    original = lifecycle.succeeded
+
+    def succeeded(job: Any, result: Any, now: float, **given: Any) -> Settlement:
+        return original(job, result, now, keep=given["keep"])
+
+    return patch.object(lifecycle, "succeeded", succeeded)
+
+
+def one_attempt_more() -> Any:
+    """The retry policy counts from zero."""
+    original = Retry.refusal
+    return patch.object(
+        Retry, "refusal", lambda self, error, attempt, age: original(self, error, attempt - 1, age)
+    )
+
+
+def newest_first() -> Any:
+    """A line that is served from its end."""
+    return instead("claim", "ORDER BY priority DESC, run_at, seq", "ORDER BY priority DESC, run_at DESC, seq")
+
+
+def fire_without_its_job() -> Any:
+    """A schedule moves on in one write, and its job is enqueued in another, which may not come."""
+    original = SqliteBroker.advance_schedule
+
+    def advance(self: Any, name: str, seen: float, next_at: float | None, jobs: Any) -> Any:
+        return (yield from original(self, name, seen, next_at, jobs[1:]))
+
+    return patch.object(SqliteBroker, "advance_schedule", advance)
+
+
+def unguarded_completion() -> Any:
+    """A completion is not refused when the lease was lost."""
+
+    def complete(self: Broker, settlement: Settlement) -> Any:
+        yield from self.exchange([settlement], None)
+
+    return patch.object(Broker, "complete", complete)
+
+
+def no_duties() -> Any:
+    """Nobody looks for the jobs of the dead."""
+
+    async def rescue(self: Maintenance) -> float:
+        return 60.0
+
+    return patch.object(Maintenance, "_rescue", rescue)
+
+
+MUTANTS: dict[str, tuple[Callable[[], Any], str, int]] = {
+    "no fence": (no_fence, "a zombie", 14),
+    "rescue without a look at the lease": (rescue_without_lease, "whose lease was live", 0),
+    "staging that drops": (stage_that_drops, "which is no end", 0),
+    "no recovery": (no_recover, "which is no end", 2),
+    "a success that is believed": (success_is_believed, "with 0 effects", 1),
+    "follow-ups left out": (follow_ups_left_out, "it is lost", 0),
+    "one attempt more": (one_attempt_more, "of 4 at most", 0),
+    "newest first": (newest_first, "not in order", 0),
+    "a fire without its job": (fire_without_its_job, "it is lost", 0),
+    "a completion without a guard": (unguarded_completion, "effects", 11),
+    "nobody rescues": (no_duties, "which is no end", 1),
+}
+"""How it is built, words of the promise that it breaks, and a seed that shows it."""
