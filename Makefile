@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check bench losses soak fuzz chaos simulate browser servers clean
+.PHONY: help demo test lint format check bench losses soak fuzz chaos faults simulate browser servers clean
 
 # The first of these that is new enough; `make test PYTHON=python3.12` chooses another.
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
@@ -38,6 +38,9 @@ bench: .venv/ready-dev  ## Measure rates, latencies and memory on this machine
 
 chaos: .venv/ready-dev servers  ## Kill workers and brokers for ten minutes on each, and judge what was promised
 	@.venv/bin/python -m chaos $(ARGS)
+
+faults: .venv/ready-dev servers  ## Run the long tests of real faults, which `make test` leaves out
+	@.venv/bin/python -m pytest -m long $(ARGS)
 
 simulate: .venv/ready-dev  ## Run simulated worlds with their faults by seed (ARGS="--seeds 10000", or --seed 7 to replay)
 	@.venv/bin/python -m tests.simulation $(ARGS)

@@ -35,6 +35,7 @@ def have_run(folder: Path, ids: set[str]) -> bool:
     return ids <= effects(folder).keys()
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("broker", BROKERS)

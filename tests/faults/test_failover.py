@@ -64,6 +64,7 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis | 
     service.close()
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(120)
 def test_no_job_is_lost_when_the_replica_takes_over(

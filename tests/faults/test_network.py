@@ -37,6 +37,7 @@ def enqueue(app: Backburner, count: int) -> set[str]:
     return {job.id for job in app.named("fault_tasks.quick").enqueue_many([(0.0,)] * count)}
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("trouble", ["slow", "half-open"])

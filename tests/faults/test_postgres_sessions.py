@@ -51,6 +51,7 @@ def assert_all_are_done(app: Backburner, folder: Path, returned: list[str]) -> N
     assert {job.id for job in found} == effects(folder).keys()
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(120)
 def test_no_job_is_lost_when_all_sessions_are_ended_again_and_again(
@@ -80,6 +81,7 @@ def test_no_job_is_lost_when_all_sessions_are_ended_again_and_again(
     app.close()
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("limit", ["statement_timeout = '30ms'", "lock_timeout = '10ms'"])
@@ -111,6 +113,7 @@ def says_more(server: PostgresServer, than: int) -> bool:
     return server.log.read_text().count("canceling statement") > than
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("heavy")
 def test_a_server_without_a_free_connection_is_waited_for(server: PostgresServer, tmp_path: Path) -> None:
     url = f"{server.url().replace('postgres@', 'app@')}?patience=1"

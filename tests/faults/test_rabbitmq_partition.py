@@ -36,6 +36,7 @@ def have_run(folder: Path, ids: set[str]) -> bool:
     return ids <= effects(folder).keys()
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("apart", CUTS)

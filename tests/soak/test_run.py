@@ -39,6 +39,7 @@ def test_a_short_run_passes(tmp_path: Path) -> None:
     assert (tmp_path / "sqlite.svg").read_text().rstrip().endswith("</svg>")
 
 
+@pytest.mark.long
 def test_a_run_whose_tasks_leak_fails_and_says_what_grows(tmp_path: Path) -> None:
     done, outcome = run(tmp_path, "--leak=memory", "--leak=descriptors", "--leak=threads")
     assert done.returncode == 1, done.stdout + done.stderr
