@@ -42,7 +42,8 @@ def environment(site: Site, folder: Path, role: str) -> dict[str, str]:
 class Place:
     """Where one node runs. Who does something to it holds `lock`."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], *options: str) -> None:
+        self._options = (*OPTIONS, *options)
         self.lock = threading.Lock()
         self.ended: list[str] = []
         """What those nodes said that ended by themselves."""
@@ -52,7 +53,7 @@ class Place:
         self.node = self._start()
 
     def _start(self) -> Node:
-        return Node(self._folder, *OPTIONS, app="chaos.tasks:app", environment=self._environment)
+        return Node(self._folder, *self._options, app="chaos.tasks:app", environment=self._environment)
 
     def keep(self) -> None:
         """Start a node that ended by itself again."""

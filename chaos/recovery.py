@@ -33,7 +33,9 @@ TIMES = 10
 PROCESSES = 2
 PATIENCE = 60.0
 WAITING = 300
-BRIEF = 0.02
+BRIEF = 0.05
+FEW = ("--concurrency", "2")
+"""So that jobs still wait in the broker when it is killed; what a process had claimed is run meanwhile."""
 AWAY = 1.0
 
 
@@ -140,7 +142,7 @@ def measure(name: str, tell: Callable[[str], None], times: int = TIMES) -> list[
         site.prepare(app)
         places: list[Place] = []
         for _ in range(2):
-            places.append(Place(folder, environment(site, folder, "worker")))
+            places.append(Place(folder, environment(site, folder, "worker"), *FEW))
             stack.callback(places[-1].close)
         this = Measure(site, app, places, folder)
         this.wait_serving()
