@@ -55,7 +55,7 @@ def many(seeds: range, without: list[str], processes: int) -> int:
                 failed.append(report)
                 print(f"seed {report.seed} failed: make simulate ARGS='--seed {report.seed}'")
                 print(report.broken[0])
-            if done % 500 == 0 or done == len(seeds):
+            if done % 100 == 0 or done == len(seeds):
                 seconds = time.monotonic() - began
                 print(
                     f"{done} seeds in {seconds:.0f} s ({done / seconds:.1f}/s), {hours:,.0f} virtual hours, "

@@ -239,6 +239,7 @@ def run(seed: int, without: Collection[str] = (), *, trace: bool = False) -> Rep
         finally:
             maintenance.LONGEST, worker_loop.IDLE_POLL = pace
             world.loop.bury()
+            world.loop.close()
             life.store.close()
     jobs = len(world.oracle.seen)
     if collecting:

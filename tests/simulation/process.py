@@ -99,6 +99,8 @@ class Process(Strand):
         self._stop.set()
 
     def kill(self) -> None:
+        if self.dead:  # in the middle of a transaction, a moment ago
+            return
         self.world.note(f"{self.name} is killed")
         self.world.loop.kill(self)
         for waiter in [each for each in self.store.listening if each.owner is self]:
