@@ -32,7 +32,7 @@ from typing import NamedTuple
 FENCE = re.compile(r"^ *(`{3,}) *(\S*)")
 FILE_NAME = re.compile(r"^(?:#|--|//) ([\w./-]+\.\w+)$")
 RUN = {"python", "console"}
-READ = {"html", "ini", "json", "mermaid", "sh", "sql", "text", "toml"}
+READ = {"erlang", "html", "ini", "json", "mermaid", "sh", "sql", "text", "toml"}
 
 
 class Failed(Exception):
