@@ -225,7 +225,7 @@ def amqp_control(data: bytes) -> None:
 
 
 def supervisor_line(data: bytes) -> None:
-    """Whatever is sent, what comes after it is heard."""
+    """What is sent is understood, and what comes after it heard; or it is nonsense, and told as that."""
 
     async def heard() -> list[Any]:
         reader = asyncio.StreamReader(limit=1 << 16)
@@ -233,7 +233,8 @@ def supervisor_line(data: bytes) -> None:
         reader.feed_eof()
         return [each async for each in Line(reader, None).messages()]  # type: ignore[arg-type]
 
-    assert asyncio.run(heard())[-1] == Pulse(1, 2, True)
+    with suppress(msgspec.DecodeError, ValueError):
+        assert asyncio.run(heard())[-1] == Pulse(1, 2, True)
 
 
 def black_box(data: bytes) -> None:

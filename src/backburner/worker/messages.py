@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -102,8 +101,14 @@ FromChild = Hello | Refused | Pulse | Outgrown
 ToChild = Start | StopNow | Quiet | CancelJobs | Lost | Told
 Message = FromChild | ToChild
 
-logger = logging.getLogger("backburner")
 _decoder = msgspec.json.Decoder(Message)
+
+
+def _read(line: bytes) -> Message:
+    try:
+        return _decoder.decode(line)
+    except (BackburnerError, RecursionError) as error:  # settings that are none, or lists within lists
+        raise ValueError(f"a message that nobody can read: {error}") from error
 
 
 class Line:
@@ -118,23 +123,12 @@ class Line:
             self._writer.write(msgspec.json.encode(message) + b"\n")
 
     async def messages(self) -> AsyncIterator[Message]:
-        """What the other end says, until it is gone. A line that nobody can read is none of theirs."""
-        while True:
-            try:
-                line = await self._reader.readline()
-                if not line:
-                    return
-                message = _decoder.decode(line)
-            except ConnectionError:
-                return
-            except (msgspec.DecodeError, BackburnerError, ValueError, RecursionError) as error:
-                logger.warning(
-                    "a line between a worker process and its supervisor cannot be read, and is passed over: "
-                    "does the app's code write into files that it did not open? (%s)",
-                    error,
-                )
-            else:
-                yield message
+        """What the other end says, until it is gone. Raises `DecodeError` or `ValueError` for nonsense."""
+        try:
+            while line := await self._reader.readline():
+                yield _read(line)
+        except ConnectionError:
+            return
 
     async def close(self) -> None:
         """Send what is left, and hang up."""
