@@ -107,9 +107,9 @@ _decoder = msgspec.json.Decoder(Message)
 def _read(line: bytes) -> Message:
     try:
         message: Message = _decoder.decode(line)
-        return message
     except (BackburnerError, RecursionError) as error:  # settings that are none, or lists within lists
         raise ValueError(f"a message that nobody can read: {error}") from error
+    return message
 
 
 class Line:
