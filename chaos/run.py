@@ -73,6 +73,7 @@ class Run:
                 each.result()
         for proxy in self.site.proxies:
             proxy.cut_replies(0)
+            proxy.cut()  # or an application's own connection waits for ever for an answer that got lost
 
     def _go(self, lane: Lane, seed: int) -> None:
         chance = random.Random(f"{seed} {lane.name} whom")
