@@ -31,6 +31,8 @@ EFFECTS = "CREATE TABLE effects (job text, token int)"
 QUEUE = "default"
 KEPT = (f"backburner.dead.{QUEUE}", "backburner.schedules")
 """Queues of RabbitMQ that hold no job that waits."""
+RECOMMENDED = "{dead_letter_worker_publisher_confirm_timeout, 5000}"
+"""Of RabbitMQ: what docs/brokers/rabbitmq.md recommends for delayed jobs."""
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -133,7 +135,7 @@ def postgres(_: Path) -> Iterator[Site]:
 
 @contextmanager
 def rabbitmq(_: Path) -> Iterator[Site]:
-    with RabbitServer() as server, Proxy(server.port) as proxy:
+    with RabbitServer(advanced=RECOMMENDED) as server, Proxy(server.port) as proxy:
         site = Site("rabbitmq", "one node, quorum queues", [server], [proxy])
         site.direct, site.through = Way(server.url), Way(proxy.url(server.url))
         yield site
@@ -142,7 +144,10 @@ def rabbitmq(_: Path) -> Iterator[Site]:
 @contextmanager
 def rabbitmq_redis(_: Path) -> Iterator[Site]:
     with ExitStack() as stack:
-        rabbit, store = stack.enter_context(RabbitServer()), stack.enter_context(RedisServer())
+        rabbit, store = (
+            stack.enter_context(RabbitServer(advanced=RECOMMENDED)),
+            stack.enter_context(RedisServer()),
+        )
         one, two = stack.enter_context(Proxy(rabbit.port)), stack.enter_context(Proxy(store.port))
         settings = "one node, quorum queues; results in one Redis, appendfsync always"
         site = Site("rabbitmq+redis", settings, [rabbit, store], [one, two])
