@@ -32,7 +32,7 @@ import psutil
 
 from tools.packages import Need, find
 
-PATIENCE = 30.0
+PATIENCE = 90.0  # a disk that somebody else writes to may hold up the start of a server for half a minute
 PORTS = range(15_000, 22_000)
 TAKEN = ("Address already in use", "eaddrinuse")  # as C programs say it, and as Erlang does
 
@@ -126,7 +126,7 @@ class Server(ABC):
                 self.kill()
                 raise NotReady(f"{error}\n{self.said()}") from None
             if not self.running:
-                if port or not any(words in self.said() for words in TAKEN):
+                if port or not any(map(self.has_said, TAKEN)):
                     raise NotReady(
                         f"{self.need.name} ended with code {self.process.returncode}\n{self.said()}"
                     )
@@ -208,8 +208,14 @@ class Server(ABC):
 
     def said(self) -> str:
         """The end of its log, not before its last start."""
-        said = self.log.read_bytes()[self._log_start :].decode(errors="replace")
-        return "\n".join(said.splitlines()[-100:])
+        return "\n".join(self._said().splitlines()[-100:])
+
+    def has_said(self, words: str) -> bool:
+        """Whether its log has these words anywhere since its last start."""
+        return words in self._said()
+
+    def _said(self) -> str:
+        return self.log.read_bytes()[self._log_start :].decode(errors="replace")
 
     def __enter__(self) -> Self:
         try:

@@ -48,4 +48,4 @@ class PgBouncer(Server):
 
     def is_ready(self) -> bool:
         """It says so once it listens."""
-        return "process up" in self.said()
+        return self.has_said("process up")

@@ -130,8 +130,8 @@ class RabbitServer(Server):
         return ["env", "-i", *(f"{name}={value}" for name, value in environment.items())]
 
     def is_ready(self) -> bool:
-        """It says so once it listens."""
-        return "Server startup complete" in self.said()
+        """It says so once it listens; clients that come back at once may have written much since."""
+        return self.has_said("Server startup complete")
 
     def evaluate(self, expressions: str) -> str:
         """Let the node evaluate Erlang, as `node()`, and return the last value as Erlang writes it."""

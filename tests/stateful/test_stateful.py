@@ -15,7 +15,7 @@ THOROUGH = os.environ.get("BACKBURNER_TESTS") == "thorough"
 EXAMPLES = {"sqlite-file": 40, "sqlite-memory": 200, "redis": 40, "postgres": 30, "rabbitmq": 15}
 
 
-@pytest.mark.timeout(3600 if THOROUGH else 60)
+@pytest.mark.timeout(3600 if THOROUGH else 120)
 @pytest.mark.parametrize("name", STORES)
 def test_whatever_happens_the_store_is_what_the_model_says(name: str) -> None:
     run_state_machine_as_test(
