@@ -317,7 +317,13 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def is_still(process: psutil.Process) -> bool:
+    """Whether a process that was told to stop runs no more of its program.
+
+    One that waits in the kernel stops before it goes on. It may wait for ever: who starts a child waits
+    (vfork) until that child runs its program, and the child may have been stopped before.
+    """
+    still = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DISK_SLEEP}
     try:
-        return process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+        return process.status() in still
     except psutil.NoSuchProcess:
         return True

@@ -15,7 +15,7 @@ import pytest
 from redis import TimeoutError as Slow
 
 from tests.servers import base
-from tests.servers.base import Missing, NotReady, Server, wait_gone
+from tests.servers.base import Missing, NotReady, Server, wait_gone, wait_still, wait_until
 from tests.servers.fixtures import installed
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
@@ -56,6 +56,22 @@ def test_a_frozen_server_answers_when_it_is_thawed() -> None:
             client.ping()
         server.thaw()
         assert client.ping()
+
+
+def test_a_process_that_was_stopped_while_it_starts_another_stands_still(tmp_path: Path) -> None:
+    """Its child was stopped before it ran its program, and the kernel holds the parent until it does."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # to open it is what the child waits for
+    opens = f"file_actions=[(os.POSIX_SPAWN_OPEN, 0, {str(pipe)!r}, os.O_RDONLY, 0)]"
+    program = f"import os; os.posix_spawn('/bin/true', ['true'], {{}}, {opens})"
+    with subprocess.Popen([sys.executable, "-c", program]) as parent:
+        process = psutil.Process(parent.pid)
+        wait_until(lambda: process.status() == psutil.STATUS_DISK_SLEEP, "the parent starts its child")
+        for each in (*process.children(), process):
+            each.suspend()
+        wait_still([process])
+        for each in (*process.children(), process):
+            each.kill()
 
 
 def test_a_frozen_server_can_be_stopped() -> None:
