@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import pytest
 
-from backburner import Backburner, current_job
+from backburner import Backburner, current_job, events
 from backburner.brokers.base import Beat, Directives, Exchange, Operation
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.errors import BrokerUnavailable
 from backburner.worker.embedded import EmbeddedWorker
-from tests.worker.helpers import LONG, within
-from tests.worker.test_zombie import expire
+from tests.worker.helpers import LONG, Seen, ended, within
+from tests.worker.test_zombie import expire, hear_nothing
 
 T = TypeVar("T")
 
@@ -112,6 +112,36 @@ async def test_the_earlier_attempt_is_stopped_and_the_later_one_counts(
         work.release.set()
         assert await job.aresult(timeout=LONG) == 2
     assert work.lost == [1]
+
+
+async def test_of_two_claims_that_end_in_one_exchange_the_earlier_one_was_lost(
+    make_app: Callable[..., Backburner],
+) -> None:
+    app = make_app(lease=200, heartbeat=100)
+    broker = app.broker = HoldsBack(app.settings.url)
+    work, seen = Work(app), Seen(app)
+    app.task(name="wake")(lambda: None)
+    broker.arrives.set()
+    job = work.task.enqueue()
+    async with app.worker(concurrency=2) as embedded:
+        assert await work.next() == 1
+        embedded.maintenance.heartbeat.perform = hear_nothing
+        job.cancel("enough")  # it goes back with that, and the second claim ends where it is taken
+        expire(app, embedded)
+        app.broker.run(app.broker.rescue(1, 3))
+        app.broker.run(app.broker.heartbeat([Beat(worker=embedded.worker.id, lease=200.0, new=True)]))
+        broker.claimed.clear()
+        broker.arrives.clear()
+        app.tasks["wake"].enqueue()
+        await within(broker.claimed)
+        work.release.set()
+        while job.id in embedded.worker.running:  # noqa: ASYNC110 - that it ended sends no signal
+            await asyncio.sleep(0)
+        broker.arrives.set()
+        assert (await ended(job)).state == "cancelled"
+        await seen.wait(events.LostLease)
+    told = [each for each in seen.events if isinstance(each, events.LostLease | events.Cancelled)]
+    assert [(type(each), each.job.token) for each in told] == [(events.LostLease, 1), (events.Cancelled, 2)]
 
 
 class HoldsBackABeat(SqliteBroker):

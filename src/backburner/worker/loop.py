@@ -30,9 +30,8 @@ from backburner.brokers.base import Capability, Claim, Exchange, Waiter
 from backburner.context import CurrentJob, StopReason
 from backburner.control import Stop
 from backburner.errors import NotCommitted
-from backburner.events import LostLease, Started, Succeeded, UnknownTask
+from backburner.events import LostLease, Started, UnknownTask
 from backburner.job import FORMAT
-from backburner.lifecycle import State
 from backburner.task import Kind
 from backburner.worker import outcome
 from backburner.worker.appetite import Appetite
@@ -40,7 +39,7 @@ from backburner.worker.exchanges import Exchanges
 from backburner.worker.executors import Coroutines, Executor, Run, Surrounded, ThreadCalls
 from backburner.worker.processes import ProcessDied, Processes
 from backburner.worker.queues import ordered, queues_of
-from backburner.worker.reports import settled
+from backburner.worker.reports import Reports, claim_of, sorted_out
 from backburner.worker.threads import NotStarted
 from backburner.worker.waits import first
 
@@ -105,8 +104,6 @@ class Worker:
         self._suspects: deque[JobRecord] = deque()
         self._starting: set[Kind] = set()
         self._buffer: list[Settlement] = []
-        self._completions: dict[str, Settlement] = {}
-        """Of the jobs that completed in a transaction of their own."""
         self._changed = asyncio.Event()
         self._quiet = False
         self._stopping = False
@@ -114,6 +111,7 @@ class Worker:
         self._exchanges = Exchanges(
             app, self._known, hopeless=lambda: self._stopping and self._interrupt.is_set()
         )
+        self._reports = Reports(app.events, self._exchanges)
         self._blind = Capability.LOOKUP not in app.broker.capabilities
         self._vain = 0
         """Looks for jobs that found none, since the last one that found or settled some."""
@@ -179,7 +177,7 @@ class Worker:
         """The lease has gone to others: stop everything, and go on under a new id."""
         self.id = new_id
         self._buffer.clear()
-        self._completions.clear()
+        self._reports.completions.clear()
         for waiting in self._in_hand():
             waiting.clear()
         for run in list(self.running.values()):
@@ -270,30 +268,10 @@ class Worker:
         return {*self.running, *(each.job.id for each in self._buffer), *waiting}
 
     async def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
-        events, lost = self.app.events, exchange.lost
-        quick = not events.wanted(Succeeded)
-        committed = await self._committed(settlements, lost) if self._completions else {}
-        for each in settlements:
-            if lost and each.job.id in lost:
-                completion = committed.get(each.job.id)
-                if completion is not None:
-                    settled(events, completion)
-                else:
-                    events.emit(LostLease(job=each.job))
-            elif not (quick and each.state is State.SUCCEEDED):
-                settled(events, each)
-        if lost:
-            self._drop(set(lost) - {each.job.id for each in settlements})
-
-    async def _committed(self, settlements: list[Settlement], lost: list[str]) -> dict[str, Settlement]:
-        """The completions to report as successes. That a settlement was refused does not say that there was
-        a commit: the lease may have been lost as well. So the jobs are looked at, where anybody listens.
-        """
-        ended = [self._completions.pop(each.job.id, None) for each in settlements]
-        refused = [each for each in ended if each is not None and each.job.id in lost]
-        if not refused or not (self.app.events.wanted(Succeeded) or self.app.events.wanted(LostLease)):
-            return {}
-        return {each.job.id: each for each in await self._exchanges.committed(refused)}
+        accepted, refused = sorted_out(settlements, exchange.lost)
+        await self._reports.send(accepted, refused)
+        if exchange.lost:
+            self._drop(set(exchange.lost) - {each.job.id for each in settlements})
 
     def _drop(self, ids: set[str]) -> None:
         """These jobs went to others while they were in hand here."""
@@ -439,7 +417,7 @@ class Worker:
     ) -> Settlement:
         now, settings, reason = self.app.broker.now(), self.app.settings, run.current.stop_reason
         if run.current.completion is not None:
-            self._completions[run.job.id] = run.current.completion
+            self._reports.completions[claim_of(run.job)] = run.current.completion
             if error is None and verdict is None:
                 error = NotCommitted()
         if error is None and verdict is None:

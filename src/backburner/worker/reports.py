@@ -1,6 +1,16 @@
-"""Settlements that the broker accepted, as events."""
+"""What became of settlements, as events.
+
+1. The broker names the jobs whose settlements it refused; which of them that means is decided here.
+2. One that it accepted is told by its verb, and one that it refused as a lost lease.
+3. But a job that completed in a transaction of its own was settled as failed: that is refused after a commit,
+   too. So the job is looked at, where anybody listens, and reported as the success that it is.
+"""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from backburner.events import (
     Cancelled,
@@ -8,12 +18,17 @@ from backburner.events import (
     Event,
     Events,
     Failed,
+    LostLease,
     Released,
     Rescued,
     Snoozed,
     Succeeded,
 )
-from backburner.lifecycle import ErrorInfo, Settlement
+from backburner.lifecycle import ErrorInfo, Settlement, State
+
+if TYPE_CHECKING:
+    from backburner.job import JobRecord
+    from backburner.worker.exchanges import Exchanges
 
 _KINDS: dict[str, type[Event]] = {
     "succeed": Succeeded,
@@ -25,6 +40,63 @@ _KINDS: dict[str, type[Event]] = {
     "release": Released,
     "crash": Rescued,
 }
+
+
+def claim_of(job: JobRecord) -> tuple[str, int]:
+    return job.id, job.token
+
+
+def sorted_out(
+    settlements: Sequence[Settlement], lost: Sequence[str]
+) -> tuple[Sequence[Settlement], Sequence[Settlement]]:
+    """Those that were accepted, and those that were refused: of two claims of a job the later one holds."""
+    if not lost:
+        return settlements, ()
+    left = Counter(lost)
+    accepted, refused = [], []
+    for each in sorted(settlements, key=lambda each: each.job.token):
+        if left[each.job.id] > 0:
+            left[each.job.id] -= 1
+            refused.append(each)
+        else:
+            accepted.append(each)
+    return accepted, refused
+
+
+class Reports:
+    """The reports of one worker."""
+
+    def __init__(self, events: Events, exchanges: Exchanges) -> None:
+        self._events = events
+        self._exchanges = exchanges
+        self.completions: dict[tuple[str, int], Settlement] = {}
+        """By claim, of the jobs that completed in a transaction of their own."""
+
+    async def send(self, accepted: Sequence[Settlement], refused: Sequence[Settlement]) -> None:
+        events = self._events
+        committed = await self._committed(accepted, refused) if self.completions else {}
+        for each in refused:
+            completion = committed.get(claim_of(each.job))
+            if completion is None:
+                events.emit(LostLease(job=each.job))
+            else:
+                settled(events, completion)
+        quick = not events.wanted(Succeeded)
+        for each in accepted:
+            if not (quick and each.state is State.SUCCEEDED):
+                settled(events, each)
+
+    async def _committed(
+        self, accepted: Sequence[Settlement], refused: Sequence[Settlement]
+    ) -> dict[tuple[str, int], Settlement]:
+        """Of the refused ones those to report as successes: the lease may have been lost as well."""
+        for each in accepted:
+            self.completions.pop(claim_of(each.job), None)
+        ended = [self.completions.pop(claim_of(each.job), None) for each in refused]
+        asked = [each for each in ended if each is not None]
+        if not asked or not (self._events.wanted(Succeeded) or self._events.wanted(LostLease)):
+            return {}
+        return {claim_of(each.job): each for each in await self._exchanges.committed(asked)}
 
 
 def settled(events: Events, each: Settlement) -> None:
