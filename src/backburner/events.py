@@ -104,6 +104,18 @@ class LostLease(JobEvent, frozen=True):
     level: ClassVar[int] = logging.WARNING
 
 
+class LeftOpen(JobEvent, frozen=True):
+    """A task has ended and left a transaction open that has its job locked: the end cannot be recorded."""
+
+    level: ClassVar[int] = logging.WARNING
+
+    def text(self) -> str:
+        return (
+            f"{super().text()}: its end cannot be recorded while a transaction has the job locked: let the "
+            "task commit, roll back, or close the connection that it gives to complete_in"
+        )
+
+
 class StuckThread(JobEvent, frozen=True):
     """A function was told to stop (time limit or cancellation) and still runs."""
 

@@ -96,6 +96,14 @@ def test_a_handler_that_fails_is_logged_and_stops_nothing(
             "stuckthread shop.mail j1 attempt 2: told to stop, still running:\nFile …",
         ),
         (
+            events.LeftOpen(job=JOB),
+            logging.WARNING,
+            (
+                "leftopen shop.mail j1 attempt 2: its end cannot be recorded while a transaction has the job "
+                "locked: let the task commit, roll back, or close the connection that it gives to complete_in"
+            ),
+        ),
+        (
             events.QueueFilled(queue="q", depth=5, max_length=5),
             logging.WARNING,
             "queuefilled queue=q depth=5 max_length=5",

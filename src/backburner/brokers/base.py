@@ -122,6 +122,10 @@ class Exchange(NamedTuple):
 
     Also of jobs that still run here, where the broker learned that their claims had gone to others.
     """
+    locked: Sequence[str] = ()
+    """Ids of the jobs that another transaction has locked just now. The others do not wait for it: nothing
+    was done of these settlements, which are to be sent again. None without `Capability.TRANSACTIONS`.
+    """
 
 
 class Recovered(NamedTuple):
@@ -401,8 +405,8 @@ class Broker(ABC):
                 settlements.append(lifecycle.released(job, self.now()))
         if not settlements:
             return []
-        refused = set((yield from self.exchange(settlements, None)).lost)
-        return [each for each in settlements if each.job.id not in refused]
+        answer = yield from self.exchange(settlements, None)
+        return [each for each in settlements if each.job.id not in {*answer.lost, *answer.locked}]
 
     @abstractmethod
     def prune(self, limit: int, max_dead: int) -> Operation[Pruned]:
@@ -493,7 +497,4 @@ class Broker(ABC):
     def advance_schedule(
         self, name: str, seen: float, next_at: float | None, jobs: Sequence[JobRecord]
     ) -> Operation[bool]:
-        """If the next fire still is `seen`: set it, and enqueue the jobs of this one in the same write.
-
-        False when another worker was faster.
-        """
+        """If the next fire still is `seen`: set it, and enqueue its jobs in the same write; else False."""

@@ -9,9 +9,11 @@
    wake-up or a finished attempt.
 4. When the broker cannot be reached the buffer is kept, and the same exchange is tried again until it goes
    through (`exchanges.py`). What it then refuses (the lease was lost) is dropped, and said.
-5. A job that completed in a transaction of its own is settled as failed all the same: that is refused if
+5. A settlement whose job another transaction has locked is sent again later, and nothing waits for it
+   (`locked.py`).
+6. A job that completed in a transaction of its own is settled as failed all the same: that is refused if
    the transaction was committed, and the truth if it was not.
-6. Stopping: nothing more is claimed, and what has not started is released. What runs may end; a little
+7. Stopping: nothing more is claimed, and what has not started is released. What runs may end; a little
    before the grace time is over it is interrupted and released. The last settlements are flushed before the
    loop ends.
 """
@@ -37,6 +39,7 @@ from backburner.worker import outcome
 from backburner.worker.appetite import Appetite
 from backburner.worker.exchanges import Exchanges
 from backburner.worker.executors import Coroutines, Executor, Run, Surrounded, ThreadCalls
+from backburner.worker.locked import Locked
 from backburner.worker.processes import ProcessDied, Processes
 from backburner.worker.queues import ordered, queues_of
 from backburner.worker.reports import Reports, claim_of, sorted_out
@@ -112,6 +115,7 @@ class Worker:
             app, self._known, hopeless=lambda: self._stopping and self._interrupt.is_set()
         )
         self._reports = Reports(app.events, self._exchanges)
+        self._locked = Locked(app.events, self._send)
         self._blind = Capability.LOOKUP not in app.broker.capabilities
         self._vain = 0
         """Looks for jobs that found none, since the last one that found or settled some."""
@@ -139,7 +143,7 @@ class Worker:
     @property
     def idle(self) -> bool:
         """Nothing runs here or waits for a slot, and two looks in a row have found nothing more."""
-        return self._vain > 1 and not (self.running or self._buffer or any(self._in_hand()))
+        return self._vain > 1 and not self.running and self._all_settled()
 
     @property
     def quiet(self) -> bool:
@@ -170,13 +174,13 @@ class Worker:
         for waiting in self._in_hand() if reasons else ():
             for job in [job for job in waiting if job.id in reasons]:
                 waiting.remove(job)
-                self._refuse(lifecycle.cancelled(job, reasons[job.id], now, keep=keep))
-                self._changed.set()
+                self._send(lifecycle.cancelled(job, reasons[job.id], now, keep=keep))
 
     def lose(self, new_id: str) -> None:
         """The lease has gone to others: stop everything, and go on under a new id."""
         self.id = new_id
         self._buffer.clear()
+        self._locked.give_up()
         self._reports.completions.clear()
         for waiting in self._in_hand():
             waiting.clear()
@@ -224,7 +228,12 @@ class Worker:
                 reason = "interrupted: its worker stopped"
                 self._buffer.append(lifecycle.released(run.job, self.app.broker.now(), reason))
                 self._abandon(run)
-        return not self.running and not self._buffer and not any(self._in_hand())
+            for job in self._locked.give_up():
+                self.app.events.emit(LostLease(job=job))
+        return not self.running and self._all_settled()
+
+    def _all_settled(self) -> bool:
+        return not (self._buffer or self._locked.ids or any(self._in_hand()))
 
     def _in_hand(self) -> Iterator[deque[JobRecord]]:
         """The queues of jobs that were claimed and have not started."""
@@ -265,11 +274,12 @@ class Worker:
     def _known(self) -> set[str]:
         """The ids of the jobs that run here, wait for a slot, or have ended and are not settled."""
         waiting = (job.id for jobs in self._in_hand() for job in jobs)
-        return {*self.running, *(each.job.id for each in self._buffer), *waiting}
+        return {*self.running, *(each.job.id for each in self._buffer), *self._locked.ids, *waiting}
 
     async def _settled(self, settlements: list[Settlement], exchange: Exchange) -> None:
-        accepted, refused = sorted_out(settlements, exchange.lost)
-        await self._reports.send(accepted, refused)
+        answer = sorted_out(settlements, exchange)
+        self._locked.answered(answer)
+        await self._reports.send(answer)
         if exchange.lost:
             self._drop(set(exchange.lost) - {each.job.id for each in settlements})
 
@@ -316,20 +326,20 @@ class Worker:
         for job in jobs:
             task = self.app.tasks.get(job.task)
             if job.flaw is not None or job.options.format > FORMAT:
-                self._refuse(outcome.unread(job, self.app.settings, now))
+                self._send(outcome.unread(job, self.app.settings, now))
             elif job.cancel_requested:
                 reason = job.reason or "cancelled"
-                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
+                self._send(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
             elif job.expires_at is not None and job.expires_at <= now:
                 reason = f"expired: it had not started after {now - job.created_at:.0f} s"
-                self._refuse(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
+                self._send(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
             elif job.crashes >= self.app.settings.poison_after:
                 # Where the server hands jobs on by itself nobody has judged it yet.
-                self._refuse(lifecycle.poisoned(job, job.crashes, now))
+                self._send(lifecycle.poisoned(job, job.crashes, now))
             elif task is None:
                 self.app.events.emit(UnknownTask(job=job))
                 reason = f"no worker that claimed it has the code of task {job.task[:200]}"
-                self._refuse(lifecycle.snoozed(job, self.app.settings.unknown_task_delay, now, reason))
+                self._send(lifecycle.snoozed(job, self.app.settings.unknown_task_delay, now, reason))
             elif self._is_suspect(job):
                 self._suspects.append(job)
             else:
@@ -339,8 +349,10 @@ class Worker:
             for kind in self._unstarted:
                 self._start_waiting(kind)
 
-    def _refuse(self, settlement: Settlement) -> None:
+    def _send(self, settlement: Settlement) -> None:
+        """With the next exchange."""
         self._buffer.append(settlement)
+        self._changed.set()
 
     def _start_waiting(self, kind: Kind) -> None:
         waiting = self._unstarted[kind]

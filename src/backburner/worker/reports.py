@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backburner.events import (
     Cancelled,
@@ -27,6 +27,7 @@ from backburner.events import (
 from backburner.lifecycle import ErrorInfo, Settlement, State
 
 if TYPE_CHECKING:
+    from backburner.brokers.base import Exchange
     from backburner.job import JobRecord
     from backburner.worker.exchanges import Exchanges
 
@@ -46,21 +47,29 @@ def claim_of(job: JobRecord) -> tuple[str, int]:
     return job.id, job.token
 
 
-def sorted_out(
-    settlements: Sequence[Settlement], lost: Sequence[str]
-) -> tuple[Sequence[Settlement], Sequence[Settlement]]:
-    """Those that were accepted, and those that were refused: of two claims of a job the later one holds."""
-    if not lost:
-        return settlements, ()
-    left = Counter(lost)
-    accepted, refused = [], []
+class Sorted(NamedTuple):
+    """The settlements of an exchange, by what the broker said of them."""
+
+    accepted: Sequence[Settlement]
+    refused: Sequence[Settlement] = ()
+    locked: Sequence[Settlement] = ()
+
+
+def sorted_out(settlements: Sequence[Settlement], exchange: Exchange) -> Sorted:
+    """Of two claims of one job the later one holds."""
+    if not (exchange.lost or exchange.locked):
+        return Sorted(settlements)
+    lost = Counter(exchange.lost)
+    accepted, refused, locked = [], [], []
     for each in sorted(settlements, key=lambda each: each.job.token):
-        if left[each.job.id] > 0:
-            left[each.job.id] -= 1
+        if lost[each.job.id] > 0:
+            lost[each.job.id] -= 1
             refused.append(each)
+        elif each.job.id in exchange.locked:
+            locked.append(each)
         else:
             accepted.append(each)
-    return accepted, refused
+    return Sorted(accepted, refused, locked)
 
 
 class Reports:
@@ -72,27 +81,25 @@ class Reports:
         self.completions: dict[tuple[str, int], Settlement] = {}
         """By claim, of the jobs that completed in a transaction of their own."""
 
-    async def send(self, accepted: Sequence[Settlement], refused: Sequence[Settlement]) -> None:
+    async def send(self, answer: Sorted) -> None:
         events = self._events
-        committed = await self._committed(accepted, refused) if self.completions else {}
-        for each in refused:
+        committed = await self._committed(answer) if self.completions else {}
+        for each in answer.refused:
             completion = committed.get(claim_of(each.job))
             if completion is None:
                 events.emit(LostLease(job=each.job))
             else:
                 settled(events, completion)
         quick = not events.wanted(Succeeded)
-        for each in accepted:
+        for each in answer.accepted:
             if not (quick and each.state is State.SUCCEEDED):
                 settled(events, each)
 
-    async def _committed(
-        self, accepted: Sequence[Settlement], refused: Sequence[Settlement]
-    ) -> dict[tuple[str, int], Settlement]:
+    async def _committed(self, answer: Sorted) -> dict[tuple[str, int], Settlement]:
         """Of the refused ones those to report as successes: the lease may have been lost as well."""
-        for each in accepted:
+        for each in answer.accepted:
             self.completions.pop(claim_of(each.job), None)
-        ended = [self.completions.pop(claim_of(each.job), None) for each in refused]
+        ended = [self.completions.pop(claim_of(each.job), None) for each in answer.refused]
         asked = [each for each in ended if each is not None]
         if not asked or not (self._events.wanted(Succeeded) or self._events.wanted(LostLease)):
             return {}

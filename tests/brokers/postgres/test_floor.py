@@ -111,8 +111,10 @@ def consume(broker: PostgresBroker, worker: str, done: threading.Event) -> None:
     settlements: list[Settlement] = []
     while not done.is_set():
         claim = Claim(worker=worker, queues=("default",), limit=random.choice([1, 10, 100]))
-        jobs = broker.run(broker.exchange(settlements, claim)).jobs
-        settlements = [random.choice(ENDS)(job, broker.now()) for job in jobs]
+        answer = broker.run(broker.exchange(settlements, claim))
+        # Another claim that looks for jobs just now may have locked one.
+        locked = [each for each in settlements if each.job.id in answer.locked]
+        settlements = [*locked, *(random.choice(ENDS)(job, broker.now()) for job in answer.jobs)]
     broker.run(broker.exchange(settlements, None))
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import psycopg
 import pytest
 
 from backburner import lifecycle
 from backburner.brokers.base import Operation
 from backburner.brokers.postgres.broker import PostgresBroker
 from backburner.job import JobRecord
-from backburner.lifecycle import State
-from tests.brokers.postgres.conftest import add, schema_of, sql, take
+from backburner.lifecycle import Settlement, State
+from tests.brokers.postgres.conftest import new_job, schema_of, sql, take
+
+BATCH = 500
 
 CHANGES: dict[str, Callable[[PostgresBroker, JobRecord], Operation[object]]] = {
     "a cancel request": lambda broker, job: broker.cancel([job.id], "stop", 60),
@@ -25,14 +26,22 @@ CHANGES: dict[str, Callable[[PostgresBroker, JobRecord], Operation[object]]] = {
 def test_a_job_that_is_changed_just_before_it_is_settled_leaves_the_live_ones(
     broker: PostgresBroker, url: str, change: str
 ) -> None:
-    add(broker)
-    [job] = take(broker)
-    settlement = lifecycle.succeeded(job, b"1", broker.now(), keep=60)
-    with ThreadPoolExecutor(1) as thread, psycopg.connect(url.partition("?")[0]) as own:
-        broker.run_on(own, CHANGES[change](broker, job))
-        settling = thread.submit(lambda: broker.run(broker.exchange([settlement], None)))
-        while not sql(url, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-            pass
-        own.commit()
-        assert settling.result().lost == []
-    assert sql(url, f"SELECT id, state FROM {schema_of(url)}.stored") == [(job.id, State.SUCCEEDED)]
+    """Changed while the statement that settles is under way, which locks what it did not see."""
+    broker.run(broker.enqueue([new_job() for _ in range(BATCH)], {}))
+    jobs = take(broker, BATCH)
+    jobs.sort(key=lambda job: job.locator)
+    settlements = [lifecycle.succeeded(job, b"1", broker.now(), keep=60) for job in jobs]
+    with ThreadPoolExecutor(1) as thread:
+        settling = thread.submit(settle, broker, settlements)
+        while not settling.done():
+            broker.run(CHANGES[change](broker, jobs[-1]))
+        settling.result()
+    counts = sql(url, f"SELECT state, count(*) FROM {schema_of(url)}.stored GROUP BY state")
+    assert counts == [(State.SUCCEEDED, BATCH)]
+
+
+def settle(broker: PostgresBroker, settlements: list[Settlement]) -> None:
+    while settlements:
+        answer = broker.run(broker.exchange(settlements, None))
+        assert answer.lost == []
+        settlements = [each for each in settlements if each.job.id in answer.locked]

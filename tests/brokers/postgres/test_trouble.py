@@ -69,7 +69,7 @@ def test_an_exchange_whose_answer_was_lost_is_recovered(far: PostgresBroker, pro
     far.run(far.enqueue([new_job() for _ in range(4)], {}))
     old = take(far, 2)
     settlements = [lifecycle.succeeded(job, None, far.now(), keep=60) for job in old]
-    proxy.cut_replies(1, b"exchange(")
+    proxy.cut_replies(1, b"exchange_past_locks(")
     with pytest.raises(BrokerUnavailable):
         far.run(far.exchange(settlements, Claim(worker="w1", queues=("default",), limit=2)))
     found = far.run(far.recover("w1", settlements, [job.id for job in old]))
@@ -190,12 +190,10 @@ def test_a_statement_timeout_is_an_error_that_says_so(url: str, broker: Postgres
 
 def test_a_lock_that_is_held_for_long_says_who_to_ask(url: str, broker: PostgresBroker) -> None:
     [job] = [add(broker), *take(broker)][1:]
-    sql(url, f"ALTER FUNCTION {schema_of(url)}.exchange SET lock_timeout = '50ms'")
+    sql(url, f"ALTER FUNCTION {schema_of(url)}.cancel SET lock_timeout = '50ms'")
     with locked(url), pytest.raises(BrokerUnavailable, match=r"transaction that has it.*doctor"):
-        broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None))
-    assert (
-        broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None)).lost == []
-    )
+        broker.run(broker.cancel([job.id], "enough", 60))
+    assert broker.run(broker.cancel([job.id], "enough", 60)) == [job.id]
 
 
 def test_too_many_connections(url: str, broker: PostgresBroker) -> None:
@@ -388,14 +386,14 @@ def test_a_thread_that_is_interrupted_in_a_call_spoils_nobodys_connection(
     [job] = [add(broker), *take(broker)][1:]
     seen: list[BaseException] = []
 
-    def settle() -> None:
+    def report() -> None:
         try:
-            broker.run(broker.exchange([lifecycle.succeeded(job, None, broker.now(), keep=60)], None))
+            broker.run(broker.note(job, b"1", None))
         except (Stop, BrokerError) as error:
             seen.append(error)
 
     with locked(url):
-        thread = threading.Thread(target=settle)
+        thread = threading.Thread(target=report)
         thread.start()
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         while not sql(url, waits)[0][0]:
@@ -458,16 +456,15 @@ def test_two_workers_that_exchange_at_once_do_not_wait_for_each_other(url: str) 
     taken = [take(broker, 10, worker) for broker, worker in zip(brokers, ("w1", "w2"), strict=True)]
 
     def work(broker: PostgresBroker, worker: str, jobs: list[JobRecord]) -> int:
-        claim, count = Claim(worker=worker, queues=("default",), limit=10), 0
-        while jobs:
+        claim, count, locked = Claim(worker=worker, queues=("default",), limit=10), 0, list[JobRecord]()
+        while jobs or locked:
             count += len(jobs)
-            now = broker.now()
-            jobs = broker.run(
-                broker.exchange([lifecycle.succeeded(job, None, now, keep=86400) for job in jobs], claim)
-            ).jobs
+            settlements = [lifecycle.succeeded(job, None, broker.now(), keep=86400) for job in jobs + locked]
+            answer = broker.run(broker.exchange(settlements, claim))
+            jobs, locked = answer.jobs, [each.job for each in settlements if each.job.id in answer.locked]
         return count
 
-    sql(url, f"ALTER FUNCTION {schema_of(url)}.exchange SET lock_timeout = '1s'")
+    sql(url, f"ALTER FUNCTION {schema_of(url)}.exchange_past_locks SET lock_timeout = '1s'")
     with ThreadPoolExecutor(2) as threads:
         counts = list(threads.map(work, brokers, ("w1", "w2"), taken))
     assert sum(counts) == 1000

@@ -120,13 +120,14 @@ class PostgresBroker(PostgresInspector):
             "exclude": [*claim.exclude] if claim and claim.exclude else None,
         }
         rows = yield Do("exchange", given, again=False)
-        refused = twice | {row[22] for row in rows if row[0] is None}
+        undone = dict.fromkeys(twice) | {row[22]: row[5] for row in rows if row[0] is None}
         jobs = [schema.record(row) for row in rows if row[0] is not None]
         if jobs:
             self.clock.saw(jobs[-1].started_at or 0.0)
-        if not refused:
+        if not undone:
             return Exchange(jobs, [])
-        return Exchange(jobs, [each.job.id for n, each in enumerate(settlements) if n in refused])
+        locked = [settlements[n].job.id for n in undone if undone[n] == "locked"]
+        return Exchange(jobs, [settlements[n].job.id for n in sorted(undone) if undone[n] is None], locked)
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:
         return [schema.record(row) for row in (yield Do("held", {"worker": worker}))]

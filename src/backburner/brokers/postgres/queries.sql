@@ -13,7 +13,7 @@ SELECT * FROM {schema}.enqueue(%(moment)s::float8, %(jobs)s::text, {later})
 SELECT * FROM {schema}.enqueue_bounded(%(moment)s::float8, %(jobs)s::text, %(bounds)s::text, {later})
 
 -- name: exchange
-SELECT * FROM {schema}.exchange(
+SELECT * FROM {schema}.exchange_past_locks(
     %(moment)s::float8, %(ended)s::text, %(others)s::text, %(worker)s::text, %(queues)s::text[], %(limit)s::int,
     %(exclude)s::text[], {later}
 )

@@ -98,8 +98,8 @@ class RabbitWithResults(ResultsInspector):
         store = (yield from self._known_as()) if going_on else ""
         exchange: Exchange = yield InStore(self.results.exchange(settlements, claim))
         if going_on:
-            lost = set(exchange.lost)
-            yield from self._copy_settled([each for each in going_on if each.job.id not in lost], store)
+            undone = {*exchange.lost, *exchange.locked}
+            yield from self._copy_settled([each for each in going_on if each.job.id not in undone], store)
         return exchange
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from backburner.brokers.base import Beat, Broker, Capability, Claim
 from backburner.job import JobRecord
-from backburner.lifecycle import State
+from backburner.lifecycle import Settlement, State
 from backburner.testing.conformance.kit import ENDINGS, Store, ids, new_job
 
 THREADS = 8
@@ -23,14 +23,17 @@ def consume(broker: Broker, worker: str, now: float) -> list[JobRecord]:
     if Capability.UPKEEP in broker.capabilities:
         broker.run(broker.heartbeat([Beat(worker=worker, lease=30, new=True)]))
     found: list[JobRecord] = []
+    settlements: list[Settlement] = []
     claim = Claim(worker=worker, queues=("default",), limit=3)
-    claimed = broker.run(broker.exchange([], claim)).jobs
-    while claimed:
-        found += claimed
-        settled = [ENDINGS["succeed"](job, now) for job in claimed]
-        claimed, lost = broker.run(broker.exchange(settled, claim))
-        assert lost == []
-    return found
+    while True:
+        answer = broker.run(broker.exchange(settlements, claim))
+        assert answer.lost == []
+        found += answer.jobs
+        # The transaction of another claim may have looked at a job that was given here just now.
+        locked = [each for each in settlements if each.job.id in answer.locked]
+        settlements = [*locked, *(ENDINGS["succeed"](job, now) for job in answer.jobs)]
+        if not settlements:
+            return found
 
 
 def test_jobs_that_many_threads_enqueue_at_once_are_all_stored(store: Store, other: Store) -> None:

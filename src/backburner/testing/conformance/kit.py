@@ -10,7 +10,17 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from backburner import lifecycle
-from backburner.brokers.base import Beat, Bound, Broker, Capability, Claim, Directives, Operation, Waiter
+from backburner.brokers.base import (
+    Beat,
+    Bound,
+    Broker,
+    Capability,
+    Claim,
+    Directives,
+    Exchange,
+    Operation,
+    Waiter,
+)
 from backburner.errors import NotSupported
 from backburner.job import JobRecord, new_id
 from backburner.lifecycle import Attempt, ErrorInfo, Settlement, State
@@ -125,7 +135,7 @@ class Store:
         if worker not in self._registered and self.can(Capability.UPKEEP):
             self.register(worker)
         claim = Claim(worker=worker, queues=queues, limit=limit, exclude=exclude)
-        return self.do(self.broker.exchange(settling, claim)).jobs
+        return self.exchange(settling, claim).jobs
 
     def take(self, worker: str = "w1") -> JobRecord:
         """Claim the one job that is next."""
@@ -144,7 +154,12 @@ class Store:
 
     def settle(self, *settlements: Settlement) -> list[str]:
         """The ids of those that were refused."""
-        return self.do(self.broker.exchange(settlements, None)).lost
+        return self.exchange(settlements, None).lost
+
+    def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Exchange:
+        answer = self.do(self.broker.exchange(settlements, claim))
+        assert not answer.locked, "nobody else has a transaction open"
+        return answer
 
     def end(self, job: JobRecord, verb: str) -> list[str]:
         """Settle a claimed job in the usual way of that verb."""
