@@ -90,11 +90,11 @@ class CurrentJob:
         Stored once a second at most. Raises `LeaseLost` when another attempt owns the job by now.
         """
         if self._report_is_due():
-            self._kept(self._app.broker.run(self._note(progress=progress)))
+            self._kept(self._app.broker.run(self._note(self._encoded(progress), None)))
 
     async def areport(self, progress: Any) -> None:
         if self._report_is_due():
-            self._kept(await self._app.broker.arun(self._note(progress=progress)))
+            self._kept(await self._app.broker.arun(self._note(self._encoded(progress), None)))
 
     @property
     def checkpoint(self) -> Any:
@@ -103,13 +103,19 @@ class CurrentJob:
         return None if stored is None else msgspec.json.decode(stored)
 
     def save(self, checkpoint: Any) -> None:
-        """Store a JSON value from which a later attempt can go on. Raises `LeaseLost`."""
-        self._kept(self._app.broker.run(self._note(checkpoint=checkpoint)))
-        self._saved(checkpoint)
+        """Store a JSON value from which a later attempt can go on; None clears what was saved before, and it
+        begins anew. Raises `LeaseLost`.
+        """
+        stored = self._encoded(checkpoint)
+        self._kept(self._app.broker.run(self._note(None, stored)))
+        self._record.checkpoint = (
+            stored  # not before: on RabbitMQ the record travels, and with it what was refused
+        )
 
     async def asave(self, checkpoint: Any) -> None:
-        self._kept(await self._app.broker.arun(self._note(checkpoint=checkpoint)))
-        self._saved(checkpoint)
+        stored = self._encoded(checkpoint)
+        self._kept(await self._app.broker.arun(self._note(None, stored)))
+        self._record.checkpoint = stored
 
     def then(self, task: Task[..., Any], *args: Any, **kwargs: Any) -> str:
         """Enqueue `task` in the same atomic write that records this job's success; returns the new job's id.
@@ -170,18 +176,12 @@ class CurrentJob:
         self._reported = now
         return True
 
-    def _note(self, *, progress: Any = None, checkpoint: Any = None) -> Operation[bool]:
-        encode = self._app.codec.encode
-        return self._app.broker.note(
-            self._record,
-            None if progress is None else encode(progress),
-            None if checkpoint is None else encode(checkpoint),
-        )
+    def _encoded(self, value: Any) -> bytes:
+        """None as well: a `null` that is stored replaces what was there before."""
+        return self._app.codec.encode(value)
 
-    def _saved(self, checkpoint: Any) -> None:
-        """Not before: on RabbitMQ the record travels, and with it what was refused."""
-        if checkpoint is not None:
-            self._record.checkpoint = self._app.codec.encode(checkpoint)
+    def _note(self, progress: bytes | None, checkpoint: bytes | None) -> Operation[bool]:
+        return self._app.broker.note(self._record, progress, checkpoint)
 
     def _kept(self, owned: bool) -> None:
         if not owned:

@@ -94,6 +94,26 @@ async def test_frequent_reports_are_stored_once_a_second(app: Backburner) -> Non
     assert seen == [{"done": 0}]
 
 
+async def test_a_checkpoint_of_none_clears_the_one_before(app: Backburner) -> None:
+    seen: list[Any] = []
+
+    @app.task
+    async def resume() -> None:
+        job = current_job()
+        if job.attempt == 1:
+            await job.areport("half")
+            await job.asave({"row": 41})
+            await job.asave(None)
+            seen.append(job.checkpoint)
+            raise LookupError("it has to begin anew")
+        seen.append(job.checkpoint)
+
+    job = resume.enqueue()
+    async with app.worker():
+        await ended(job)
+    assert seen == [None, None]
+
+
 async def test_each_of_many_coroutines_has_its_own_job(app: Backburner) -> None:
     together = asyncio.Barrier(3)
 

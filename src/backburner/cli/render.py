@@ -81,8 +81,8 @@ def _facts(job: JobRecord, now: float) -> Iterator[Sequence[Cell]]:
         ("tags", ", ".join(options.tags)),
         ("meta", ", ".join(f"{name}={value!r}" for name, value in options.meta.items())),
         ("idempotency key", job.key or ""),
-        ("progress", _json(job.progress)),
-        ("checkpoint", _json(job.checkpoint)),
+        ("progress", _json(job.progress, null="")),
+        ("checkpoint", _json(job.checkpoint, null="")),
         ("result", _json(job.result)),
     ]
     for name, value in rows:
@@ -107,5 +107,6 @@ def _time(moment: float | None, now: float) -> str:
     return "" if moment is None else f"{jobs.when(moment)} ({when(moment, now)})"
 
 
-def _json(data: bytes | None) -> str:
-    return "" if data is None else data.decode(errors="replace")
+def _json(data: bytes | None, null: str = "null") -> str:
+    text = "" if data is None else data.decode(errors="replace")
+    return null if text == "null" else text

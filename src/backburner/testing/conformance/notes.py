@@ -33,6 +33,18 @@ def test_a_checkpoint_is_there_for_the_next_attempt_and_progress_starts_anew(sto
     assert (again.progress, again.checkpoint) == (None, b'{"row":70}')
 
 
+def test_a_checkpoint_of_null_is_a_value_like_others(store: Store) -> None:
+    """It says that the one before does not count any more; nothing at all leaves that."""
+    store.add()
+    claimed = store.take()
+    store.do(store.broker.note(claimed, b"0.9", b"[1]"))
+    store.do(store.broker.note(claimed, b"null", b"null"))
+    found = store.read(claimed)
+    assert (found.progress, found.checkpoint) == (b"null", b"null")
+    store.end(claimed, "crash")
+    assert store.take().checkpoint == b"null"
+
+
 def test_a_job_that_lost_its_lease_can_store_nothing(store: Store, other: Store) -> None:
     store.add()
     stale = store.take("w1")
