@@ -1,7 +1,8 @@
 """The duties that keep a node's jobs moving. One loop does them for all of its workers.
 
 1. heartbeat  one write for all workers; brings back cancellations and lost leases.
-2. stage      moves due jobs to their queues, and sleeps until the next one is due, a second at most.
+2. stage      moves due jobs to their queues, and sleeps until the next one is due, a second at most. What is
+              due and cannot be moved, as its row is locked, is looked at later and later.
 3. tick       enqueues what due periodic tasks say.
 4. rescue     hands the jobs of dead workers back.
 5. prune      deletes what has outlived its retention, and warns before dead letters are trimmed.
@@ -39,6 +40,10 @@ NEAR = 0.8
 """Of `max_dead`: from here on the dead letters are reported."""
 LONGEST = 1.0
 """Seconds between two looks for due jobs and due schedules, at most."""
+FIRST, LAST = 0.01, 0.2
+"""Seconds between two looks for due jobs of which the earlier one moved none: at first, for a job is due a
+little early by another clock than the broker's, and in the end, for what comes due meanwhile waits for it.
+"""
 
 
 @dataclass
@@ -82,6 +87,8 @@ class Maintenance:
         if self._upkeep:
             self._duties = [self.heartbeat, self._stage, tick, self.rescue, Duty(self._prune)]
         self._nudged = asyncio.Event()
+        self._in_vain = 0.0
+        """The last pause after a look that moved nothing of what is due."""
 
     def nudge(self, *duties: Duty) -> None:
         """Do these duties now."""
@@ -149,9 +156,10 @@ class Maintenance:
 
     async def _perform_stage(self) -> float:
         staged = await self._broker.arun(self._broker.stage(BATCH))
-        if staged.next_at is None:
-            return LONGEST
-        return min(max(staged.next_at - self._broker.now(), 0.0), LONGEST)
+        left = LONGEST if staged.next_at is None else staged.next_at - self._broker.now()
+        vain = not staged.count and left <= 0
+        self._in_vain = min(max(2 * self._in_vain, FIRST), LAST) if vain else 0.0
+        return min(max(left, self._in_vain), LONGEST)
 
     async def _tick(self) -> float:
         ticked = await self._broker.arun(tick(self._broker))

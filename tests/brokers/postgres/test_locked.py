@@ -9,14 +9,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from backburner import lifecycle
+from backburner import Backburner, lifecycle
 from backburner.brokers.base import Beat, Claim, Operation
 from backburner.brokers.postgres.broker import PostgresBroker
 from backburner.brokers.postgres.rows import settlement_rows
 from backburner.errors import LeaseLost
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement, State
+from backburner.testing import Clock
 from backburner.testing.conformance.kit import ENDINGS
+from backburner.worker.maintenance import LONGEST, Maintenance
 from tests.brokers.postgres.conftest import add, new_job, schema_of, sql, take
 
 CLAIM = Claim(worker="w1", queues=("default",), limit=10)
@@ -146,4 +148,25 @@ def test_a_rescue_does_not_say_that_it_handed_it_back(url: str, own: psycopg.Con
     own.rollback()
     broker.orphans = super(LockedMeanwhile, broker).orphans  # type: ignore[method-assign]
     assert len(broker.run(broker.rescue(10, 3))) == 1
+    broker.close()
+
+
+async def test_a_due_job_is_looked_at_later_and_later_and_moved_in_the_end(
+    url: str, own: psycopg.Connection[Any]
+) -> None:
+    clock = Clock()
+    broker = PostgresBroker(url, clock)
+    job = add(broker, delay=1.0)
+    add(broker, delay=3600.0)
+    settings = Backburner(url).settings
+    nothing: Any = lambda _: None  # noqa: E731 - for all callbacks
+    upkeep = Maintenance(
+        broker, settings, beats=list, directed=nothing, rescued=nothing, emit=nothing
+    )._stage.perform
+    own.execute(f"SELECT FROM {schema_of(url)}.jobs WHERE id = '{job.id}' FOR UPDATE".encode())
+    clock.advance(1.0)
+    assert [await upkeep() for _ in range(7)] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2]
+    own.rollback()
+    assert await upkeep() == LONGEST
+    assert [each.id for each in take(broker)] == [job.id]
     broker.close()
