@@ -70,34 +70,45 @@ def test_copies_are_used_up_when_one_of_their_queues_is_deleted(beside: Beside) 
     beside.use_up(process)
 
 
-def test_copies_do_not_wait_for_a_queue_that_gives_no_answer(beside: Beside) -> None:
+PRIORITIES = {"urgent": 50, "high": 1, "normal": 0, "low": -1, "idle": -100}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [(queue, "normal") for queue in ("a", "b", "c", "d", "e", "f")],
+        [("mute", band) for band in ("urgent", "high", "low", "idle")],
+    ],
+    ids=["other queues", "other lanes"],
+)
+def test_copies_do_not_wait_for_a_lane_that_gives_no_answer(
+    beside: Beside, others: list[tuple[str, str]]
+) -> None:
     """As one on a quorum queue that has lost most of its nodes."""
-    others = ("a", "b", "c", "d", "e", "f")
-    beside.process().enqueue(*[new_job(queue=queue) for queue in (*others, "mute")])
+    every = [*others, ("mute", "normal")]
+    beside.process().enqueue(*[new_job(queue=queue, priority=PRIORITIES[band]) for queue, band in every])
     process = beside.process(f"{beside.url}&patience=1")
-    process.claim(20, queues=(*others, "mute"))
+    assert len(process.claim(20, queues=tuple({queue for queue, _ in every}))) == len(every)
     vhost = f'<<"{urlsplit(beside.url).path[1:]}">>'
 
-    def queue(name: str, ask: str) -> str:
-        name = f'<<"backburner.normal.{name}">>'
+    def at(queue: str, band: str, ask: str) -> str:
+        name = f'<<"backburner.{band}.{queue}">>'
         return f"{{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r({vhost}, queue, {name})), {ask}"
 
-    def left(name: str) -> int:
-        found = beside.server.evaluate(
-            queue(name, "[{messages, Count}] = rabbit_amqqueue:info(Queue, [messages]), Count")
-        )
-        return int(found)
+    def left(lane: tuple[str, str]) -> int:
+        count = "[{messages, Count}] = rabbit_amqqueue:info(Queue, [messages]), Count"
+        return int(beside.server.evaluate(at(*lane, count)))
 
-    beside.server.evaluate(queue("mute", "sys:suspend(amqqueue:get_pid(Queue))"))
+    beside.server.evaluate(at("mute", "normal", "sys:suspend(amqqueue:get_pid(Queue))"))
 
     def used_up() -> bool:
         process.stage()
         return not any(map(left, others))
 
     try:
-        wait_until(used_up, "the copies in the other queues are used up")
+        wait_until(used_up, "the copies in the other lanes are used up")
     finally:
-        beside.server.evaluate(queue("mute", "sys:resume(amqqueue:get_pid(Queue))"))
+        beside.server.evaluate(at("mute", "normal", "sys:resume(amqqueue:get_pid(Queue))"))
     beside.use_up(process)
 
 

@@ -391,13 +391,17 @@ class Consumer:
         channel.raw.add_on_cancel_callback(lambda frame: self._cancelled(frame.method.consumer_tag))
         return channel
 
-    async def channel(self, parts: Sequence[Part]) -> Channel:
+    async def channel(self, parts: Collection[Part] = ()) -> Channel:
         """Another channel on this connection, where these are declared. Raises `Lost`."""
-        await self._keeper.channel()
+        await self.declare(parts)
         assert self._link is not None
+        return await self._link.channel()
+
+    async def declare(self, parts: Collection[Part]) -> None:
+        """Raises `Lost`."""
+        await self._keeper.channel()
         assert self._declared is not None
         await self._declared.ensure(parts)
-        return await self._link.channel()
 
     def forget(self, parts: Collection[Part]) -> None:
         """The server ended a consumer of theirs: whoever needs them has them declared again."""

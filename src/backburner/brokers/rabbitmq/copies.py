@@ -4,7 +4,7 @@
    alone; a message is *of use* while the store has its job waiting at the message's own claim (`token`). So
    it is of no use once the job was claimed, and one that is there twice does no harm.
 2. A process that does the duties of a node subscribes to the queues of its workers, and has a window of
-   messages of each band in hand. `results.py` looks their jobs up, many at a time, and acknowledges those of
+   messages of each lane in hand. `results.py` looks their jobs up, many at a time, and acknowledges those of
    no use, which lets others through.
 3. What is of use stays in hand, and is looked at again after a pause that grows to `LONGEST`, as long as
    nothing of it was used up.
@@ -57,16 +57,20 @@ GOODBYE = 1.0
 """Seconds in which a connection that is being opened may be there before it is closed."""
 
 
+Lanes = tuple[Part, ...]
+
+
 class Copy(NamedTuple):
     """A message in hand."""
 
+    hand: Hand
     part: Part
     tag: int
     received: Received
 
 
 class Hand:
-    """The messages of one queue that are in hand, on a channel of their own."""
+    """The messages of some lanes of a queue that are in hand, on a channel of their own."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -127,7 +131,9 @@ class Copies:
         self._schema = schema
         self._consumer = consumer
         self._publisher = publisher
-        self._hands: dict[str, Hand] = {}
+        self._hands: dict[Lanes, Hand] = {}
+        self._mute: set[Part] = set()
+        """Lanes that gave no answer once: each has its own channel from then on, which no other waits for."""
         self._opening: asyncio.Task[None] | None = None
         self._trouble = ""
         self._pause = 0.0
@@ -181,8 +187,8 @@ class Copies:
 
     def look(self, queues: Collection[str]) -> Look:
         """What has come, and from time to time all that is in hand; it subscribes where it has not yet."""
-        self._hands = {queue: hand for queue, hand in self._hands.items() if hand.channel.is_open}
-        missing = [queue for queue in queues if queue not in self._hands]
+        self._hands = {lanes: hand for lanes, hand in self._hands.items() if hand.channel.is_open}
+        missing = [lanes for queue in queues for lanes in self._lanes(queue) if lanes not in self._hands]
         if missing and (self._opening is None or self._opening.done()):
             self._opening = asyncio.ensure_future(self._subscribe(missing))
         all_of_it = time.monotonic() >= self._again_at
@@ -199,14 +205,13 @@ class Copies:
 
     def spend(self, copies: Iterable[Copy]) -> None:
         """Acknowledge what is of no use any more."""
-        by_queue: dict[str, list[int]] = {}
+        by_hand: dict[Hand, list[int]] = {}
         for copy in copies:
-            hand = self._hands.get(copy.part.queue)
-            if hand is not None and hand.copies.get(copy.tag) is copy:
-                by_queue.setdefault(copy.part.queue, []).append(copy.tag)
-        for queue, tags in by_queue.items():
-            self._hands[queue].spend(tags)
-        if by_queue:  # others will soon be of no use, either
+            if copy.hand.channel.is_open and copy.hand.copies.get(copy.tag) is copy:
+                by_hand.setdefault(copy.hand, []).append(copy.tag)
+        for hand, tags in by_hand.items():
+            hand.spend(tags)
+        if by_hand:  # others will soon be of no use, either
             self._pause = 0.0
             self._again_at = min(self._again_at, time.monotonic() + 1.0)
 
@@ -234,7 +239,7 @@ class Copies:
             message.of(
                 self._schema, received.job, now, store=store, history=received.history, beyond=received.beyond
             )
-            for _, _, received in copies
+            for _, _, _, received in copies
         ]
         with suppress(TimeoutError, BrokerUnavailable):  # then they stay, and are looked at again
             async with asyncio.timeout(PATIENCE):
@@ -243,13 +248,18 @@ class Copies:
 
     # Subscriptions -----------------------------------------------------------------------------------
 
-    async def _subscribe(self, queues: Sequence[str]) -> None:
+    def _lanes(self, queue: str) -> list[Lanes]:
+        """Those that share a channel, and each that has one of its own."""
+        lanes = [Part("work", queue, band) for band in LANES]
+        together = tuple(lane for lane in lanes if lane not in self._mute)
+        alone: list[Lanes] = [(lane,) for lane in lanes if lane in self._mute]
+        return [together, *alone] if together else alone
+
+    async def _subscribe(self, missing: Sequence[Lanes]) -> None:
         trouble = ""
-        for queue in queues:
+        for lanes in missing:
             try:
-                # One that has lost most of its nodes gives no answer: the others do not wait for it.
-                async with asyncio.timeout(self._address.patience):
-                    await self._begin(queue)
+                await self._begin(lanes)
             except (
                 Lost,
                 OSError,
@@ -262,18 +272,29 @@ class Copies:
             logger.warning("copies of jobs are not looked through now: %s", trouble)
         self._trouble = trouble
 
-    async def _begin(self, queue: str) -> None:
-        parts = [Part("work", queue, band) for band in LANES]
-        channel = await self._consumer.channel(parts)
-        hand = self._hands[queue] = Hand(channel)
-        channel.raw.add_on_cancel_callback(lambda _: self._cancelled(channel, parts))
+    async def _begin(self, lanes: Lanes) -> None:
+        async with asyncio.timeout(self._address.patience):
+            channel = await self._consumer.channel()
+        hand = self._hands[lanes] = Hand(channel)
+        channel.raw.add_on_cancel_callback(lambda _: self._cancelled(channel, lanes))
         try:
-            await channel.call("basic_qos", prefetch_count=WINDOW)
-            for part in parts:
-                take = partial(self._delivered, hand, part)
-                await channel.consume(self._schema.name(part), part.band, take)
+            async with asyncio.timeout(self._address.patience):
+                await channel.call("basic_qos", prefetch_count=WINDOW)
+            for part in lanes:
+                await self._take(hand, part)
         except BaseException:
             channel.close()  # so that it begins anew, with all of them
+            raise
+
+    async def _take(self, hand: Hand, part: Part) -> None:
+        """One that has lost most of its nodes gives no answer: the others do not wait for it."""
+        try:
+            async with asyncio.timeout(self._address.patience):
+                await self._consumer.declare([part])
+                take = partial(self._delivered, hand, part)
+                await hand.channel.consume(self._schema.name(part), part.band, take)
+        except TimeoutError:
+            self._mute.add(part)
             raise
 
     def _cancelled(self, channel: Channel, parts: Sequence[Part]) -> None:
@@ -289,7 +310,7 @@ class Copies:
             other = message.unreadable(self._schema, part.queue, body, headers, error)
             self._spawn(self._set_apart(hand, method.delivery_tag, other))
         else:
-            hand.add(Copy(part, method.delivery_tag, received))
+            hand.add(Copy(hand, part, method.delivery_tag, received))
 
     async def _set_apart(self, hand: Hand, tag: int, other: Message) -> None:
         """Nobody here understands it: it goes to the dead letters."""
