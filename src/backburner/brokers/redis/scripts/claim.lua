@@ -55,7 +55,7 @@ local function claim(worker, queues, limit, exclude)
                 for _, id in ipairs(ids) do
                     local found = fields(id, 'h', 'p', 'o', 's', 'r', 'g', 'c')
                     local head, s = head_of(found[1]), state_of(found[4])
-                    if not (head and s) then
+                    if not (head and s and is_text(id)) then
                         bury(id, queue, 'queued')
                     else
                         s[STATE], s[WORKER], s[STARTED] = 'running', worker, now

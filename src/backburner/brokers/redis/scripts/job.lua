@@ -25,12 +25,27 @@ local function id_of(place)
     return string.sub(place, 16)
 end
 
+-- Whether bytes are UTF-8. Where its sequences are cut out nothing above ASCII is left.
+local SEQUENCES = {
+    '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+    '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+    '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]',
+}
+local function is_text(bytes)
+    if string.find(bytes, '[\128-\255]') then
+        for _, sequence in ipairs(SEQUENCES) do
+            bytes = string.gsub(bytes, sequence, '?')
+        end
+    end
+    return not string.find(bytes, '[\128-\255]')
+end
+
 -- What was damaged is no table, has values of other types, or numbers that are none: an error, or a sum that is none.
 local function checked_head(h)
     local head = cmsgpack.unpack(h)
     if type(head[TASK]) ~= 'string' or type(head[QUEUE]) ~= 'string' or head[PRIORITY] * 0 ~= 0
         or type(head[KEY] or '') ~= 'string'
-        or string.gsub(head[TASK] .. head[QUEUE], '[%z\1-\127\194-\244][\128-\191]*', '') ~= '' then
+        or not is_text(head[TASK] .. head[QUEUE]) then
         error('it has values of other types', 0)
     end
     return head
@@ -80,7 +95,7 @@ local function read(id)
     local found = fields(id, 'h', 's', 'w')
     if found[1] or found[2] then
         local head, s = head_of(found[1]), state_of(found[2])
-        if head and s then
+        if head and s and is_text(id) then
             return head, s, found[3]
         end
         return nil, nil, found[3], true
