@@ -38,10 +38,13 @@ def small_disk(folder: Path, size: str = "64m") -> Iterator[Disk]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(folder)]
     made = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        assert not os.environ.get("CI"), made.stderr
-        pytest.skip(f"no disk can be filled up here: {made.stderr.strip()}")
     try:
-        yield Disk(folder)
+        if made.returncode != 0:
+            assert not os.environ.get("CI"), made.stderr
+            pytest.skip(f"no disk can be filled up here: {made.stderr.strip()}")
+        try:
+            yield Disk(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from backburner.errors import BrokerError, BrokerUnavailable, ConfigError
 from backburner.job import JobRecord
 from backburner.lifecycle import State
 from tests.brokers.postgres.conftest import add, ids, new_job, schema_of, sql, take
+from tests.servers.disk import Disk, small_disk
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
@@ -273,26 +272,18 @@ def test_a_wrong_password(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MB, where the system lets us make one."""
-    folder = Path(tempfile.mkdtemp())
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=777", "tmpfs", str(folder)]
-    made = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        folder.rmdir()
-        assert not os.environ.get("CI"), made.stderr
-        pytest.skip(f"no disk can be filled up here: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-    folder.rmdir()
+def disk(postgres_server: PostgresServer) -> Iterator[Disk]:
+    """Where the server's account may go."""
+    with small_disk(postgres_server.folder / "small", "16m") as disk:
+        yield disk
 
 
 def test_a_full_disk(
-    small_disk: Path, postgres_server: PostgresServer, url: str, impatient: PostgresBroker
+    disk: Disk, postgres_server: PostgresServer, url: str, impatient: PostgresBroker
 ) -> None:
     """Nothing of the batch is stored, and the jobs that were stay."""
     first = add(impatient)
-    inner = small_disk / "inner"
+    inner = disk.folder / "inner"
     inner.mkdir()
     if postgres_server.user:
         shutil.chown(inner, postgres_server.user)
