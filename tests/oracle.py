@@ -86,6 +86,42 @@ class Fired(Seen, frozen=True):
     due: float
 
 
+class Killed(Seen, frozen=True):
+    """This attempt ended its worker process; written as its last act."""
+
+    token: int
+
+
+class Struck(Seen, frozen=True):
+    """This attempt had started in a process that another job killed."""
+
+    token: int
+    by: str
+    suspects: bool = False
+    """Both had crashed so often that the next crash was to be their last."""
+
+
+class Saving(Seen, frozen=True):
+    """An attempt is about to store this checkpoint; those of a job count up."""
+
+    token: int
+    value: int
+
+
+class Saved(Seen, frozen=True):
+    """Its store has answered."""
+
+    token: int
+    value: int
+
+
+class Resumed(Seen, frozen=True):
+    """The checkpoint with which an attempt began."""
+
+    token: int
+    value: int
+
+
 class Deleted(Seen, frozen=True):
     """A person asked to delete it, or its retention may have passed."""
 
@@ -104,6 +140,11 @@ Observation = (
     | Effect
     | Followed
     | Fired
+    | Killed
+    | Struck
+    | Saving
+    | Saved
+    | Resumed
     | Deleted
     | Revived
 )
@@ -160,7 +201,7 @@ class Oracle:
         """
         broken = [f"at rest: {count} {name}" for name, count in rest.items() if count]
         for job, seen in self.seen.items():
-            found = [*self._limits(seen), *([] if self.copies else self._tokens(seen))]
+            found = [*self._limits(seen), *([] if self.copies else self._tokens(seen)), *_resumed(seen)]
             if stored is None:
                 found += self._ended_somehow(seen, dead=job in dead)
             else:
@@ -236,6 +277,7 @@ class Oracle:
             yield f"attempt {record.attempt} is stored, of {self.max_attempts} at most"
         if record.crashes > self.poison_after:
             yield f"it crashed {record.crashes} times, of {self.poison_after} at most"
+        yield from self._poison(seen, record)
         for each in seen:
             if isinstance(each, Began | Settled | Returned) and each.token > record.token:
                 yield f"token {each.token} was given, and token {record.token} is stored"
@@ -244,6 +286,23 @@ class Oracle:
             if settled.token == record.token and other and not _any(Revived, seen):
                 yield f"it ended as {settled.state}, and {record.state} is stored"
         yield from self._effects(seen, record)
+
+    def _poison(self, seen: list[Observation], record: JobRecord) -> Iterator[str]:
+        kills = len({each.token for each in _only(Killed, seen)})
+        lives = 1 + len(_only(Revived, seen))
+        pill = record.state is State.DEAD and (record.reason or "").startswith("poison pill")
+        if kills > self.poison_after * lives:
+            yield f"it killed {kills} workers in {lives} lives, of {self.poison_after} a life at most"
+        if lives == 1 and kills >= self.poison_after and not pill:
+            yield f"it killed {kills} workers and is {record.state} ({record.reason}), no poison pill"
+        struck = _only(Struck, seen)
+        for each in struck:
+            if each.suspects:
+                yield f"it ran beside {each.by}, both under suspicion, and died with it"
+        # One that was revived starts anew: this one, which was not, may be under suspicion all alone.
+        killers = Counter(each.by for each in struck if not _any(Revived, self.seen.get(each.by, [])))
+        if pill and lives == 1 and not kills and max(killers.values(), default=0) >= record.crashes:
+            yield f"it ended as a poison pill, and {killers.most_common(1)[0][0]} alone was guilty"
 
     def _effects(self, seen: list[Observation], record: JobRecord) -> Iterator[str]:
         succeeded, effects = record.state is State.SUCCEEDED, _only(Effect, seen)
@@ -300,6 +359,16 @@ class Ordered(Oracle):
             self.broke(job, f"{worker} ended token {token} while {self.live.get(job)} had it: a zombie")
         else:
             del self.live[job]
+
+
+def _resumed(seen: list[Observation]) -> Iterator[str]:
+    for began in _only(Resumed, seen):
+        saved = max((each.value for each in _only(Saved, seen) if each.token < began.token), default=0)
+        tried = max((each.value for each in _only(Saving, seen) if each.token < began.token), default=0)
+        if began.value < saved:
+            yield f"token {began.token} began with checkpoint {began.value}, and {saved} was stored before it"
+        if began.value > tried:
+            yield f"token {began.token} began with checkpoint {began.value}, which nobody had stored"
 
 
 def _only(kind: type[S], seen: Iterable[Observation]) -> list[S]:

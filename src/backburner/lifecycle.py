@@ -206,11 +206,20 @@ def applied(settlement: Settlement, stored: JobRecord) -> bool:
     """Whether the stored job is as this settlement left it, and was not claimed again since."""
     job = settlement.job
     finished_at = settlement.now if settlement.state in FINAL else None
-    return (stored.token, stored.worker, stored.state, stored.attempt, stored.finished_at) == (
+    # Crashes tell a job that was released from one that others rescued meanwhile.
+    return (
+        stored.token,
+        stored.worker,
+        stored.state,
+        stored.attempt,
+        stored.crashes,
+        stored.finished_at,
+    ) == (
         job.token,
         job.worker,
         settlement.state,
         settlement.attempt,
+        settlement.crashes,
         finished_at,
     )
 

@@ -10,6 +10,9 @@ import time
 from collections import Counter
 from functools import partial
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from tests.simulation.life import Report, run
 from tests.simulation.world import KINDS
 
@@ -43,31 +46,31 @@ def replay(seed: int, without: list[str], *, shrink: bool) -> int:
 
 def many(seeds: range, without: list[str], processes: int) -> int:
     began, failed = time.monotonic(), list[Report]()
-    faults, hours, jobs, drained, done = Counter[str](), 0.0, 0, 0.0, 0
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for report in pool.imap_unordered(partial(run, without=without), seeds, chunksize=10):
-            done += 1
+    faults, hours, leapt, jobs, drained = Counter[str](), 0.0, 0.0, 0, 0.0
+    columns = TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool, bar:
+        chunk = max(1, min(10, len(seeds) // processes))
+        reports = pool.imap_unordered(partial(run, without=without), seeds, chunksize=chunk)
+        for report in bar.track(reports, total=len(seeds)):
             faults.update(report.faults)
-            hours += report.hours
+            hours, leapt = hours + report.hours, leapt + report.leapt
             jobs += report.jobs
             drained = max(drained, report.drained)
             if report.broken:
                 failed.append(report)
                 print(f"seed {report.seed} failed: make simulate ARGS='--seed {report.seed}'")
-                print(report.broken[0])
-            if done % 100 == 0 or done == len(seeds):
-                seconds = time.monotonic() - began
-                print(
-                    f"{done} seeds in {seconds:.0f} s ({done / seconds:.1f}/s), {hours:,.0f} virtual hours, "
-                    f"{len(failed)} failed"
-                )
-                sys.stdout.flush()
+                print(report.broken[0], flush=True)
+    seconds = time.monotonic() - began
+    print(
+        f"{len(seeds):,} seeds in {seconds:.0f} s ({len(seeds) / seconds:.1f}/s), {len(failed)} failed; "
+        f"{hours:,.0f} virtual hours, {leapt:,.0f} of them leapt over, since nothing was to happen"
+    )
     print(f"{jobs:,} jobs; the slowest backlog was gone {drained:.0f} s after the last fault")
     print("faults: " + ", ".join(f"{count:,} × {kind}" for kind, count in faults.most_common()))
     if failed:
-        print(
-            "failed: " + " ".join(str(report.seed) for report in sorted(failed, key=lambda each: each.seed))
-        )
+        numbers = sorted(report.seed for report in failed)
+        print("failed: " + " ".join(map(str, numbers)))
     return 1 if failed else 0
 
 

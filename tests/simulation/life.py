@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 from collections.abc import Collection
-from random import Random
 from typing import Any
 
 import msgspec
 
 from backburner.errors import BrokerError
 from backburner.lifecycle import FINAL
-from backburner.worker import loop as worker_loop
+from backburner.periodic import scheduled
 from backburner.worker import maintenance
 from tests.oracle import Deleted, Effect
 from tests.simulation import tasks
+from tests.simulation.crew import Crew
+from tests.simulation.faults import Faults
 from tests.simulation.loop import STRAND
 from tests.simulation.people import People
-from tests.simulation.process import QUEUES, Process
-from tests.simulation.store import PERIODS, Store
+from tests.simulation.process import QUEUES
+from tests.simulation.store import Store
+from tests.simulation.timetable import DAY, declared, instants
 from tests.simulation.world import World
 
-BOUND = 3600.0
+BOUND = 1800.0
 """Seconds within which a backlog has to drain once the faults are over."""
+LEAST = 0.1
+"""Seconds that are worth a leap."""
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -32,6 +37,8 @@ class Report(msgspec.Struct, kw_only=True):
     broken: list[str]
     hash: str
     hours: float
+    leapt: float
+    """Of these hours, those that were leapt over since nothing was to happen."""
     drained: float
     """Seconds from the last fault until the last job was final."""
     jobs: int
@@ -45,148 +52,112 @@ class Life:
     def __init__(self, world: World) -> None:
         self.world = world
         self.store = Store(world)
-        self.chance: Random = world.stream("life")
-        self.workers: list[Process] = []
-        self.count = 0
-        self.people = People(world, Process(world, self.store, tasks.app, "people"))
+        world.declared = {
+            name: scheduled(tasks.tick, {"name": name, **options})
+            for name, options in declared(world.scale).items()
+        }
+        self.crew = Crew(world, self.store)
+        self.people = People(world, self.crew.people)
+        self.faults = Faults(world, self.store, self.crew)
         self.drained = 0.0
-        self._lives: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """One more worker process."""
-        self.count += 1
-        process = Process(self.world, self.store, tasks.app, f"worker {self.count}")
-        self.world.note(f"{process.name} starts")
-        self.workers.append(process)
-        work = process.work(self.chance.choice((1, 2, 5)), self.chance.choice((0.0, 2.0, 20.0)))
-        self._lives.append(self.world.loop.begin(process, work))
+        self.held = 0
+        world.loop.leap = self.leap
 
     async def live(self) -> None:
-        world, loop = self.world, self.world.loop
-        for _ in range(self.chance.randint(1, 3)):
-            self.start()
+        world, crew = self.world, self.crew
+        for _ in range(world.stream("life").randint(1, 3)):
+            crew.start()
+        for _ in range(world.bursts):
+            await self.burst()
+            if not await self.drain():
+                return
+            await self.quiet_hours()
+        await self.rest()
+        await crew.stop(BOUND)
+
+    async def burst(self) -> None:
+        world = self.world
+        world.until = world.loop.now + world.seconds
+        world.faulty = True
         people = [
-            loop.begin(self.people.process, self.people.enqueue()),
-            loop.begin(self.people.process, self.people.operate()),
+            world.loop.begin(self.crew.people, self.people.enqueue()),
+            world.loop.begin(self.crew.people, self.people.operate()),
         ]
-        await self.trouble()
-        self.end_of_trouble()
+        await self.faults.trouble()
+        self.faults.end()
         await asyncio.wait(people)
         for each in people:
             each.result()
-        await self.drain()
-        for process in self.workers:
-            process.stop()
-        living = [
-            life for process, life in zip(self.workers, self._living(), strict=True) if not process.dead
-        ]
-        if living:
-            await asyncio.wait(living, timeout=BOUND)
-        for life in living:
-            if not life.done():
-                world.oracle.broke("-", "a worker that was told to stop did not")
-            elif life.exception() is not None:
-                world.oracle.broke("-", f"a worker failed: {life.exception()!r}")
 
-    def _living(self) -> list[asyncio.Task[None]]:
-        return self._lives[-len(self.workers) :]
-
-    # What goes wrong ---------------------------------------------------------------------------------
-
-    async def trouble(self) -> None:
-        world, chance = self.world, self.chance
-        while world.loop.now < world.seconds:
-            await asyncio.sleep(chance.expovariate(0.2))
-            process = chance.choice(self.workers)
-            self._hit(process)
-            self._part(process)
-            self._confuse(process)
-            if world.happens("all asleep", 0.05):
-                await self._all_asleep()
-            self._replace()
-
-    def _hit(self, process: Process) -> None:
-        world = self.world
-        if world.happens("crash", 0.2):
-            process.kill()
-        elif world.happens("graceful stop", 0.2):
-            process.stop()
-        elif world.happens("freeze", 0.3):
-            leases = world.span(0.9, 1.6) if self.chance.random() < 0.7 else world.span(0.0, 3.0)
-            process.freeze(world.lease * leases)
-
-    def _part(self, process: Process) -> None:
-        world = self.world
-        if world.happens("cut off", 0.2):
-            self._for(world.span(0.1, 2.0) * world.lease, process.broker, "cut_off")
-        if world.happens("store away", 0.1):
-            self._for(world.span(0.5, 2 * world.lease), self.store, "away")
-
-    def _confuse(self, process: Process) -> None:
-        world = self.world
-        if world.happens("clock ahead or behind", 0.2):
-            self._set_clock(process, world.span(-2.0, 2.0))
-        if world.happens("clock jump", 0.1):
-            error = world.span(-300.0, 300.0)
-            for each in self.workers if self.chance.random() < 0.5 else [process]:
-                self._set_clock(each, error)
-
-    def _replace(self) -> None:
-        """A worker that ended is followed by another one after a while."""
-        for process, life in list(zip(self.workers, self._living(), strict=True)):
-            if process.dead or life.done():
-                index = self.workers.index(process)
-                del self.workers[index]
-                del self._lives[len(self._lives) - len(self.workers) - 1 + index]
-                if life.done() and life.exception() is not None:
-                    self.world.oracle.broke("-", f"a worker failed: {life.exception()!r}")
-                self.start()
-
-    def _for(self, seconds: float, thing: Any, fault: str) -> None:
-        setattr(thing, fault, True)
-        self.world.loop.call_later(seconds, setattr, thing, fault, False)
-
-    def _set_clock(self, process: Process, error: float) -> None:
-        self.world.note(f"{process.name}'s clock is off by {error:.1f} s")
-        process.broker.clock_error = error
-        self.world.clock_errors.append(error)
-
-    async def _all_asleep(self) -> None:
-        seconds = (
-            self.world.span(1.0, 600.0) if self.chance.random() < 0.5 else self.world.span(600, 40_000.0)
-        )
-        for process in [*self.workers, self.people.process]:
-            process.freeze(seconds)
-        self.world.seconds += seconds
-        await asyncio.sleep(seconds)
-
-    def end_of_trouble(self) -> None:
-        self.world.faulty = False
-        self.world.note("the faults are over")
-        self.store.away = False
-        for process in [*self.workers, self.people.process]:
-            process.thaw()
-            process.broker.cut_off = False
-            process.broker.clock_error = 0.0
-        self._replace()
-
-    # Rest --------------------------------------------------------------------------------------------
-
-    async def drain(self) -> None:
+    async def drain(self) -> bool:
+        """Wait until everything has ended; False if it does not."""
         world, broker = self.world, self.people.app.broker
         for queue in QUEUES:
             await broker.arun(broker.set_queue(queue, paused=False))
-        for schedule in PERIODS:
-            await broker.arun(broker.pause_schedule(schedule, True))
-        ended = world.loop.now
-        while world.loop.now < ended + BOUND:
-            left = self._count("state NOT IN ('succeeded', 'dead', 'cancelled')")
-            if left:
-                self.drained = world.loop.now - ended
-            elif not self.store.late:
-                break
-            self._replace()
-            await asyncio.sleep(1.0)
+        began = world.loop.now
+        end = world.loop.call_later(BOUND, self.store.changed.set)
+        while world.loop.now < began + BOUND and (self._left() or self.store.late):
+            self.store.changed.clear()
+            await self.store.changed.wait()
+        end.cancel()
+        self.drained = max(self.drained, world.loop.now - began)
+        return not self._left()
+
+    async def quiet_hours(self) -> None:
+        """Schedules fire, what has outlived its retention is deleted, and nothing else happens.
+
+        Now and then nobody works for some of these hours, and fires are missed.
+        """
+        world = self.world
+        schedules = [schedule for schedule, _ in world.timetable.stored.values()]
+        now = world.now
+        day = sum(len(instants(each, now, now + DAY)) for each in schedules)
+        hours = world.fires / day * DAY
+        await asyncio.sleep(hours)
+        if world.stream(f"quiet/{world.loop.now}").random() < 0.3:
+            await self.faults.all_asleep(hours / 3)
+            await asyncio.sleep(world.lease + 5.0)
+
+    async def rest(self) -> None:
+        """The last drain, without the schedules, and nothing on its way."""
+        world, broker = self.world, self.people.app.broker
+        for name in world.timetable.stand_still():
+            world.oracle.broke("-", f"schedule {name} stands still")
+        for name in list(world.timetable.stored):
+            await broker.arun(broker.pause_schedule(name, True))
+        await self.drain()
+        await asyncio.sleep(world.lease)  # by then each worker knows whether it has lost its lease
+        self.held = sum(process.held() for process in self.crew.workers)
+        known = {name for (name,) in self.store.rows("SELECT id FROM backburner_workers")}
+        for process in self.crew.workers:
+            if process.worker is not None and process.worker.worker.id not in known:
+                world.oracle.broke("-", f"{process.name} goes on under a name that nobody knows any more")
+
+    def leap(self, until: float) -> float:
+        """For how long from now, until then at most, the duties of all workers would find nothing to do.
+
+        It is as if they had looked all the time: their leases go on.
+        """
+        world = self.world
+        if world.faulty or not world.leaps or any(each.frozen for each in self.crew.workers):
+            return 0.0
+        workers = [each for each in self.crew.workers if each.worker is not None]
+        names = {each.worker.worker.id: each.worker.worker for each in workers if each.worker is not None}
+        looks = [worker._exchanges._looks[0] for worker in names.values() if worker._exchanges._looks]
+        idle = not all(worker.full for worker in names.values())
+        due, duty = self.store.next_due(list(names), idle=idle)
+        soon = min(until, *looks, due - world.epoch)
+        seconds = soon - world.loop.now
+        if seconds < LEAST:
+            return 0.0
+        seconds = math.floor(seconds * 64) / 64  # sums of these are exact
+        self.store.prolong(list(names), seconds)
+        for each in workers:
+            each.idle_for(seconds, duty if soon == due - world.epoch else "")
+        return seconds
+
+    def _left(self) -> int:
+        return self._count("state NOT IN ('succeeded', 'dead', 'cancelled')")
 
     def _count(self, which: str) -> int:
         found: int = self.store.rows(f"SELECT count(*) FROM backburner_jobs WHERE {which}")[0][0]
@@ -195,11 +166,13 @@ class Life:
     def verdict(self) -> list[str]:
         store, oracle = self.store, self.world.oracle
         asked = {job for job, seen in oracle.seen.items() if any(isinstance(each, Deleted) for each in seen)}
-        for job, state in store.rows("SELECT job, state FROM gone"):
-            if state in FINAL:
-                oracle.see(Deleted(job))
-            elif job not in asked:
+        ahead = max(self.world.clock_errors)
+        for job, state, prune_at, at in store.rows("SELECT job, state, prune_at, at FROM gone"):
+            if job not in asked and state not in FINAL:
                 oracle.broke(job, f"deleted while it was {state}")
+            elif job not in asked and (prune_at is None or prune_at > at + ahead):
+                oracle.broke(job, f"deleted at {at:.0f}, and it was to be kept until {prune_at}")
+            oracle.see(Deleted(job))
         for job, token in store.rows("SELECT job, token FROM effects"):
             oracle.see(Effect(job, token))
         orphans = (
@@ -207,26 +180,24 @@ class Life:
         )
         rest = {
             "running jobs": self._count("state = 'running'"),
-            "slots and buffers held": sum(process.held() for process in self.workers),
+            "slots and buffers held": self.held,
+            "jobs that have outlived their retention": self._count(f"prune_at < {self.world.now - 120.0}"),
             "lines of history without a job": store.rows(orphans)[0][0],
         }
-        fires: dict[str, list[float]] = {}
-        for name, first in store.first_fires.items():
-            if name == "all":
-                last = store.rows("SELECT next_at FROM backburner_schedules WHERE name = ?", name)[0][0]
-                count = round((last - first) / PERIODS[name])
-                fires[name] = [first + i * PERIODS[name] for i in range(count)]
-        return oracle.verdict(store.jobs(), rest, fires=fires)
+        return oracle.verdict(store.jobs(), rest, fires=self.world.timetable.expected)
 
 
-def run(seed: int, without: Collection[str] = (), *, trace: bool = False) -> Report:
-    """The life of one seed."""
-    world = World(seed, without, trace)
+def run(
+    seed: int, without: Collection[str] = (), *, trace: bool = False, leaps: bool | None = None
+) -> Report:
+    """The life of one seed. `leaps` says whether it leaps over what brings nothing, else the seed does."""
+    world = World(seed, without)
+    world.leaps = world.leaps if leaps is None else leaps
     logs = Logs(world)
-    pace = maintenance.LONGEST, worker_loop.IDLE_POLL
-    maintenance.LONGEST, worker_loop.IDLE_POLL = world.pace, max(world.pace, pace[1])
+    pace, maintenance.LONGEST = maintenance.LONGEST, world.pace
     collecting = gc.isenabled()
     gc.disable()  # when it collects is no part of the seed
+    gc.freeze()  # what was there before takes no part in the collection at the end
     broken: list[str] = []
     with world.entered(), logs:
         STRAND.set(world.loop.outside)
@@ -237,11 +208,12 @@ def run(seed: int, without: Collection[str] = (), *, trace: bool = False) -> Rep
         except AssertionError as error:
             broken = [f"the world stands still, or goes in circles: {error}"]
         finally:
-            maintenance.LONGEST, worker_loop.IDLE_POLL = pace
+            maintenance.LONGEST = pace
             world.loop.bury()
             world.loop.close()
             life.store.close()
     jobs = len(world.oracle.seen)
+    gc.unfreeze()
     if collecting:
         gc.enable()
     return Report(
@@ -249,12 +221,13 @@ def run(seed: int, without: Collection[str] = (), *, trace: bool = False) -> Rep
         broken=[*broken, *logs.critical],
         hash=world.hash,
         hours=world.loop.now / 3600,
+        leapt=world.loop.leapt / 3600,
         drained=life.drained,
         jobs=jobs,
         steps=world.loop.steps,
         faults=dict(world.faults),
         observations=dict(world.observations),
-        trace=world.trace or [],
+        trace=world.story.splitlines() if trace else [],
     )
 
 

@@ -4,6 +4,8 @@
    callbacks run in the order that asyncio promises; which process goes next is drawn.
 2. Time stands still while anything can run, and then jumps to the next timer.
 3. A frozen process keeps what comes for it until it thaws. A dead one is given nothing any more.
+4. Timers of who waits idly are kept apart. Where nothing else can happen for a while the loop leaps to the
+   end of it, and they are put off: `leap` says how far that is, and does what they would have done meanwhile.
 """
 
 from __future__ import annotations
@@ -11,17 +13,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
+import math
 import sys
 from asyncio import events
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any
 
 MOST = 300_000
 """Callbacks of one run: more of them go in circles."""
+
+LATE = 1e-6
+"""Seconds by which an idle timer strikes late: more than rounding loses, or who woke too early asks again."""
 
 
 class Strand:
@@ -29,12 +35,39 @@ class Strand:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[Any] = deque()
         self.frozen = False
         self.dead = False
 
 
 STRAND: ContextVar[Strand] = ContextVar("strand")
+
+
+class Handle(asyncio.Handle):
+    """Without what asyncio does in debug mode: there are tens of thousands in a run."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: Any, loop: Any, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+
+
+class TimerHandle(asyncio.TimerHandle):
+    """The same."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, when: float, callback: Callable[..., object], args: Any, loop: Any, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self._when, self._scheduled = when, True
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -44,11 +77,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.now = 0.0
         self.steps = 0
+        self.leapt = 0.0
+        """Seconds of `now` that were leapt over."""
+        self.leap: Callable[[float], float] = lambda until: 0.0
+        """Given when the next timer strikes: for how many seconds there would be nothing but idle looks."""
         self.outside = Strand("outside")
         self.strands = [self.outside]
         self._chance = chance
         self._stop_asked = False
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._idle: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """By their time less what had been leapt over."""
         self._numbers = 0
         self._graves: list[object] = []
 
@@ -86,6 +125,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     task.get_coro().close()
             self._graves.clear()
             self._timers.clear()
+            self._idle.clear()
             gc.collect()
         finally:
             events._set_running_loop(None)
@@ -96,8 +136,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        strand = handle._context.get(STRAND, self.outside)  # type: ignore[attr-defined]
+        handle = Handle(callback, args, self, context)
+        strand = handle._context.get(STRAND, self.outside)
         if strand.dead:  # it was killed in the middle of what it does
             self._graves.append(handle)
         else:
@@ -109,7 +149,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = TimerHandle(when, callback, args, self, context)
         self._numbers += 1
         heapq.heappush(self._timers, (when, self._numbers, handle))
         return handle
@@ -118,6 +158,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def idle_later(self, delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """`call_later`, for who looks in vain unless something has happened."""
+        when = self.now + delay + LATE - self.leapt
+        handle = TimerHandle(when, callback, args, self, None)
+        self._numbers += 1
+        heapq.heappush(self._idle, (when, self._numbers, handle))
+        return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """It is passed over when its time comes."""
@@ -168,16 +216,33 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not handle._cancelled:
             self.steps += 1
             assert self.steps < MOST, f"going in circles at {self.now:.3f}: {handle}"
-            handle._run()
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except Exception as error:  # noqa: BLE001 - what asyncio could tell nobody
+                self.call_exception_handler({"message": f"in {handle}", "exception": error})
 
     def _pass_time(self) -> None:
         """To the next timer, and every other of that moment."""
-        while self._timers and self._timers[0][2]._cancelled:
-            heapq.heappop(self._timers)
-        assert self._timers, "nothing will ever happen again"
-        self.now = max(self.now, self._timers[0][0])
-        while self._timers and self._timers[0][0] <= self.now:
-            handle = heapq.heappop(self._timers)[2]
+        timer, idle = _next(self._timers), _next(self._idle) + self.leapt
+        if idle < timer and (seconds := self.leap(timer)) > 0:
+            self.leapt += seconds
+            self.now += seconds
+            idle += seconds
+        following = min(timer, idle)
+        assert following < math.inf, "nothing will ever happen again"
+        self.now = max(self.now, following)
+        self._strike(self._timers, 0.0)
+        self._strike(self._idle, self.leapt)
+
+    def _strike(self, timers: list[tuple[float, int, asyncio.TimerHandle]], put_off: float) -> None:
+        while timers and timers[0][0] + put_off <= self.now:
+            handle = heapq.heappop(timers)[2]
             strand = handle._context.get(STRAND, self.outside)  # type: ignore[attr-defined]
             if not (handle._cancelled or strand.dead):
                 strand.ready.append(handle)
+
+
+def _next(timers: list[tuple[float, int, asyncio.TimerHandle]]) -> float:
+    while timers and timers[0][2]._cancelled:
+        heapq.heappop(timers)
+    return timers[0][0] if timers else math.inf

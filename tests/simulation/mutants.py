@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from backburner import lifecycle
+import msgspec
+
+from backburner import lifecycle, periodic, schedule
 from backburner.brokers.base import Broker, Recovered
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.brokers.sqlite.database import SQL
 from backburner.lifecycle import Settlement
 from backburner.retry import Retry
+from backburner.worker.embedded import EmbeddedWorker
 from backburner.worker.loop import Worker
 from backburner.worker.maintenance import Maintenance
 
@@ -126,6 +129,99 @@ def no_duties() -> Any:
     return patch.object(Maintenance, "_rescue", rescue)
 
 
+def deaf() -> Any:
+    """A worker goes on under its name when others have its lease."""
+    return patch.object(
+        EmbeddedWorker, "_directed", lambda self, directives: self.worker.cancel(directives.cancel)
+    )
+
+
+@contextmanager
+def pills_handed_on() -> Iterator[None]:
+    """However often a job has crashed it is queued again, and started."""
+    crashed, take = lifecycle.crashed, Worker._take
+
+    def taken(self: Worker, jobs: Any) -> None:
+        for job in jobs:
+            job.crashes = min(job.crashes, self.app.settings.poison_after - 1)
+        take(self, jobs)
+
+    handed_on = patch.object(
+        lifecycle, "crashed", lambda job, now, poison_after: crashed(job, now, poison_after=1000)
+    )
+    with handed_on, patch.object(Worker, "_take", taken):
+        yield
+
+
+def crashes_not_counted() -> Any:
+    """A crash costs nothing."""
+    return instead("settle", "crashes = new.value ->> 4", "crashes = 0")
+
+
+def suspects_together() -> Any:
+    """A job that may have killed its workers runs beside others of that kind."""
+    return patch.object(Worker, "_is_suspect", lambda self, job: False)
+
+
+def checkpoint_forgotten() -> Any:
+    """A job that goes back begins anew."""
+    return instead(
+        "settle", "SET state = new.value ->> 2,", "SET checkpoint = NULL, state = new.value ->> 2,"
+    )
+
+
+def old_fire_after_a_change() -> Any:
+    """A schedule that is changed fires once more as it was."""
+    return instead("save_schedule", "ELSE excluded.next_at END", "ELSE next_at END")
+
+
+def fires_skipped_by_a_start() -> Any:
+    """Each worker that starts reckons the next fire from then on."""
+    return instead("save_schedule", "THEN next_at ELSE", "THEN excluded.next_at ELSE")
+
+
+def only_the_newest() -> Any:
+    """Of the fires that were missed the newest alone is made up for, whatever the policy."""
+    original = schedule._newest
+    return patch.object(schedule, "_newest", lambda plan, first, now, most: original(plan, first, now, 1))
+
+
+def late_or_not() -> Any:
+    """A fire that was missed long ago is made up for, whatever the policy."""
+    original = schedule.due
+    return patch.object(
+        periodic,
+        "due",
+        lambda plan, next_at, now, busy: original(
+            msgspec.structs.replace(plan, grace=1e9), next_at, now, busy=busy
+        ),
+    )
+
+
+def fires_over_each_other() -> Any:
+    """overlap="skip" looks at nothing."""
+    return patch.object(periodic, "_unfinished", _nobody)
+
+
+def _nobody(broker: Broker, job_id: str | None) -> Any:
+    return False
+    yield
+
+
+def pruned_too_early() -> Any:
+    """Finished jobs are deleted before their time."""
+    return instead("prune", "WHERE prune_at <= ?", "WHERE prune_at <= ? + 400")
+
+
+def never_pruned() -> Any:
+    """Finished jobs are kept for ever."""
+
+    async def prune(self: Maintenance) -> float:
+        return 60.0
+
+    return patch.object(Maintenance, "_prune", prune)
+
+
 MUTANTS: dict[str, tuple[Callable[[], Any], str, int]] = {
     "no fence": (no_fence, "a zombie", 14),
     "rescue without a look at the lease": (rescue_without_lease, "whose lease was live", 0),
@@ -138,5 +234,17 @@ MUTANTS: dict[str, tuple[Callable[[], Any], str, int]] = {
     "a fire without its job": (fire_without_its_job, "it is lost", 0),
     "a completion without a guard": (unguarded_completion, "effects", 11),
     "nobody rescues": (no_duties, "which is no end", 1),
+    "deaf to the loss of its lease": (deaf, "that nobody knows any more", 0),
+    "poison pills are handed on": (pills_handed_on, "it killed", 0),
+    "crashes are not counted": (crashes_not_counted, "it killed", 0),
+    "suspects run side by side": (suspects_together, "under suspicion", 0),
+    "checkpoints are forgotten": (checkpoint_forgotten, "was stored before it", 0),
+    "a changed schedule fires as it was": (old_fire_after_a_change, "which is no time of it", 0),
+    "a start skips fires": (fires_skipped_by_a_start, "is skipped", 0),
+    "only the newest fire is made up for": (only_the_newest, "missed", 0),
+    "what is late is made up for": (late_or_not, "fired for", 0),
+    "fires overlap": (fires_over_each_other, "fired for", 0),
+    "pruned too early": (pruned_too_early, "it was to be kept until", 0),
+    "never pruned": (never_pruned, "outlived their retention", 0),
 }
 """How it is built, words of the promise that it breaks, and a seed that shows it."""

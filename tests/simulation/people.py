@@ -6,9 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from backburner.errors import BrokerError
+from backburner.periodic import scheduled, stored
 from tests.oracle import Accepted, Deleted, Doubtful, Revived, RolledBack
 from tests.simulation import tasks
 from tests.simulation.process import QUEUES
+from tests.simulation.timetable import drawn
 
 if TYPE_CHECKING:
     from backburner import Job
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.tasks import Step
     from tests.simulation.world import World
+
+
+WISHES = ("cancel", "cancel", "revive", "delete", "pause", "go on", "schedule", "schedule", "unschedule")
+NAMES = ("made up", "another")
+KINDS = ("work", "work", "work", "urgent", "parent", "effect", "effect", "steps", "killer", "unknown")
 
 
 class People:
@@ -32,7 +39,7 @@ class People:
 
     async def enqueue(self) -> None:
         pause = self.world.seconds / self.chance.randint(5, 30)
-        while self.world.loop.now < self.world.seconds:
+        while self.world.loop.now < self.world.until:
             await asyncio.sleep(self.chance.expovariate(1 / pause))
             task, calls = self._drawn()
             if self.chance.random() < 0.15:
@@ -77,7 +84,7 @@ class People:
 
     def _drawn(self) -> tuple[Task[..., Any], list[tuple[Any, ...]]]:
         chance = self.chance
-        kind = chance.choice(("work", "work", "work", "urgent", "parent", "effect", "effect", "unknown"))
+        kind = chance.choice(KINDS)
         task = self.app.named(kind)
         options: dict[str, Any] = {}
         if chance.random() < 0.2:
@@ -101,9 +108,14 @@ class People:
     def _plan(self, kind: str) -> list[Step]:
         ends = ["ok", "ok", "ok", "ok", "fail", "fail", "later", "snooze", "dead", "cancel"]
         last = ["ok", "ok", "ok", "ok", "ok", "ok", "fail", "dead", "cancel"]
+        if kind == "steps":
+            ends += ["kill"]
         if kind == "effect":
             ends += ["undo", "fail after"]
             last += ["undo", "fail after"]
+        if kind == "killer":
+            hows = ["kill"] * self.chance.randint(1, 2) + [self.chance.choice(("kill", "kill", "ok", "fail"))]
+            return [(how, self._seconds()) for how in hows]
         count = self.chance.randint(0, 3)
         hows = [*(self.chance.choice(ends) for _ in range(count)), self.chance.choice(last)]
         return [(how, self._seconds()) for how in hows]
@@ -119,10 +131,10 @@ class People:
 
     async def operate(self) -> None:
         broker, chance, pause = self.app.broker, self.chance, self.world.seconds / 4
-        while self.world.loop.now < self.world.seconds:
+        while self.world.loop.now < self.world.until:
             await asyncio.sleep(chance.expovariate(1 / pause))
             some = chance.sample(self.known, min(len(self.known), 3))
-            what = chance.choice(("cancel", "cancel", "revive", "delete", "pause", "go on"))
+            what = chance.choice(WISHES)
             if what == "cancel":
                 await self._asked(broker.cancel(some, "a person", self.world.keep_finished), some)
             elif what == "revive":
@@ -131,13 +143,24 @@ class People:
             elif what == "delete":
                 for job in await self._asked(broker.delete(some), some):
                     self.world.see(Deleted(job))
+            elif what == "schedule":
+                await self._asked(self._schedule(), [])
+            elif what == "unschedule":
+                await self._asked(broker.delete_schedule(chance.choice((*NAMES, "alone"))), [])
             else:
                 queue = chance.choice(QUEUES)
                 await self._asked(broker.set_queue(queue, paused=what == "pause"), [])
 
-    async def _asked(self, operation: Operation[Any], doubtful: list[str]) -> list[str]:
+    def _schedule(self) -> Operation[None]:
+        """One more periodic task, or another one under a name that there is."""
+        options = drawn(self.chance, self.world.scale)
+        schedule = scheduled(tasks.tick, {"name": self.chance.choice(NAMES), **options})
+        broker = self.app.broker
+        return broker.save_schedule(stored(schedule, broker.now(), declared=False))
+
+    async def _asked(self, operation: Operation[Any], doubtful: list[str]) -> Any:
         """What was done; all of it may have been where no answer came."""
         try:
-            return await self.app.broker.arun(operation) or []
+            return await self.app.broker.arun(operation)
         except BrokerError:
             return doubtful

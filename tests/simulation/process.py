@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,14 +26,16 @@ from backburner.events import (
 from backburner.lifecycle import State
 from backburner.producer import Producer
 from backburner.worker.embedded import EmbeddedWorker, embedded
-from tests.oracle import Began, Settled
+from tests.oracle import Began, Killed, Settled, Struck
 from tests.simulation.loop import STRAND, Strand
 from tests.simulation.store import SimulatedBroker, Store
 
 if TYPE_CHECKING:
+    from backburner.context import CurrentJob
     from tests.simulation.world import World
 
 QUEUES = ("urgent", "default", "slow", "ticks")
+DUTIES = ("heartbeat", "stage", "tick", "rescue", "prune")
 ENDS: dict[type[JobEvent], State] = {
     Succeeded: State.SUCCEEDED,
     Failed: State.RETRYING,
@@ -57,6 +60,7 @@ class Process(Strand):
         self.app.events = Events()
         self.app.producer = Producer(self.app)
         settings = {"lease": world.lease, "heartbeat": world.lease / 3, "keep_finished": world.keep_finished}
+        self.app.declared = world.declared
         self.app.settings = msgspec.structs.replace(
             base.settings, poison_after=world.poison_after, unknown_task_delay=5.0, **settings
         )
@@ -66,6 +70,9 @@ class Process(Strand):
         self.worker: EmbeddedWorker | None = None
         self._stop = asyncio.Event()
         self._thaws_at = 0.0
+        self.stopping = False
+        self.died: Callable[[set[str]], None] = lambda started: None
+        """Told when it is killed, with the jobs that had started there."""
 
     @staticmethod
     def current() -> Process:
@@ -96,15 +103,38 @@ class Process(Strand):
 
     def stop(self) -> None:
         """Gracefully."""
+        self.stopping = True
         self._stop.set()
 
-    def kill(self) -> None:
+    def kill(self, by: CurrentJob | None = None) -> None:
+        """`by` is the attempt that does it, where one does."""
         if self.dead:  # in the middle of a transaction, a moment ago
             return
         self.world.note(f"{self.name} is killed")
+        running = [] if self.worker is None else [run.job for run in self.worker.worker.running.values()]
+        if by is not None:
+            self.world.see(Killed(by.id, by.token))
+            suspects = {job.id for job in running if job.crashes >= max(1, self.world.poison_after - 1)}
+            for job in running:
+                if job.id != by.id:
+                    self.world.see(Struck(job.id, job.token, by.id, {job.id, by.id} <= suspects))
         self.world.loop.kill(self)
+        self.died({job.id for job in running})
         for waiter in [each for each in self.store.listening if each.owner is self]:
             self.store.listening.remove(waiter)
+
+    def idle_for(self, seconds: float, look: str) -> None:
+        """What so many seconds would have brought, of heartbeats and looks in vain alone.
+
+        At the end of them the duty `look` is about to find something.
+        """
+        if self.worker is not None:
+            duties = self.worker.maintenance
+            duties._beaten += seconds
+            for name, duty in zip(DUTIES, duties._duties, strict=True):
+                duty.due += seconds
+                if name == look:
+                    duties.nudge(duty)
 
     def freeze(self, seconds: float) -> None:
         self.world.note(f"{self.name} is frozen for {seconds:.1f} s")

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from contextvars import Context
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from backburner.brokers.base import Beat, Claim, Directives, Exchange, Operation, StoredSchedule
 from backburner.brokers.sqlite import schema
@@ -33,8 +36,24 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 T = TypeVar("T")
-PERIODS = {"all": 300.0, "newest": 120.0, "alone": 60.0}
-"""The schedules, with the seconds between their fires."""
+FINAL_STATES = "('succeeded', 'dead', 'cancelled')"
+NEXT_DUE = """
+SELECT at, duty FROM (
+    SELECT min(run_at) - 1 AS at, 'stage' AS duty FROM backburner_jobs
+        WHERE state IN ('scheduled', 'retrying')
+    UNION ALL SELECT min(next_at) - 1, 'tick' FROM backburner_schedules WHERE NOT paused
+    UNION ALL SELECT min(prune_at) + 30, 'prune' FROM backburner_jobs
+    UNION ALL SELECT min(lease_until), 'rescue' FROM backburner_workers
+        WHERE id NOT IN (SELECT value FROM json_each(:living))
+    UNION ALL SELECT 0, '' FROM backburner_jobs WHERE state = 'running'
+        AND (cancel_requested OR worker NOT IN (SELECT id FROM backburner_workers))
+    UNION ALL SELECT 0, '' FROM backburner_jobs WHERE state = 'queued' AND :idle)
+WHERE at IS NOT NULL ORDER BY at LIMIT 1"""
+"""What comes next, and the duty that finds it: each second it looks for what is due, twice a minute for what
+is to be deleted."""
+PROLONG = """
+UPDATE backburner_workers SET lease_until = lease_until + :seconds, seen_at = seen_at + :seconds
+WHERE id = :name"""
 PATIENCE = 3.0
 """Seconds after which a request counts as lost."""
 
@@ -47,12 +66,14 @@ class Store:
         self.database = Database(MEMORY, self.wake)
         self.connection = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
         _template().backup(self.connection)
+        self.connection.create_function("true_time", 0, lambda: world.now)
         self.database._connection = self.connection
         self.away = False
         self.listening: list[SimulatedWaiter] = []
         self.late = 0
         """Requests that may arrive long after their clients gave up."""
-        self.first_fires: dict[str, float] = {}
+        self.changed = asyncio.Event()
+        """Set when a job has ended, or something that was late has come."""
         self.leases: dict[str, float] = {}
         """Until when each worker's lease lasts, by the true time."""
         self._notes: list[Callable[[], None]] = []
@@ -74,6 +95,8 @@ class Store:
         notes, self._notes = self._notes, []
         for told in notes:
             told()
+        if notes:
+            self.changed.set()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -98,6 +121,18 @@ class Store:
                     if not self.world.happens("missed wake-up", 0.3):
                         waiter.wake()
 
+    def next_due(self, living: list[str], *, idle: bool) -> tuple[float, str]:
+        """When which duty finds something to do next. `idle`: some worker has room for what is queued."""
+        given = {"living": msgspec.json.encode(living).decode(), "idle": idle}
+        found: tuple[float, str] = self.connection.execute(NEXT_DUE, given).fetchone() or (math.inf, "")
+        return found
+
+    def prolong(self, living: list[str], seconds: float) -> None:
+        """The leases of these workers."""
+        for name in living:
+            self.connection.execute(PROLONG, {"name": name, "seconds": seconds})
+            self.leases[name] += seconds
+
     def rows(self, sql: str, *values: Any) -> list[Any]:
         return self.connection.execute(sql, values).fetchall()
 
@@ -113,8 +148,9 @@ class Store:
 class SimulatedWaiter:
     """Keeps a wake-up until it is asked for, as a pipe does."""
 
-    def __init__(self, topics: Sequence[str], owner: Strand) -> None:
+    def __init__(self, topics: Sequence[str], owner: Strand, world: World) -> None:
         self.owner = owner
+        self._world = world
         self.topics = frozenset(topics)
         self._woken = False
         self._waiting: asyncio.Future[None] | None = None
@@ -128,11 +164,21 @@ class SimulatedWaiter:
         raise NotImplementedError("nothing in a simulation blocks")
 
     async def wait_async(self, timeout: float | None) -> bool:
-        self._waiting = asyncio.get_running_loop().create_future()
         if not self._woken:
-            await asyncio.wait([self._waiting], timeout=timeout)
+            loop = self._world.loop
+            self._waiting = loop.create_future()
+            timer = None if timeout is None else loop.idle_later(timeout, self._time_out, self._waiting)
+            try:
+                await self._waiting
+            finally:
+                if timer is not None:
+                    timer.cancel()
         woken, self._woken = self._woken, False
         return woken
+
+    def _time_out(self, waiting: asyncio.Future[None]) -> None:
+        if not waiting.done():
+            waiting.set_result(None)
 
 
 class SimulatedBroker(SqliteBroker):
@@ -208,6 +254,7 @@ class SimulatedBroker(SqliteBroker):
 
     def _arrived(self) -> None:
         self.store.late -= 1
+        self.store.changed.set()
 
     def _answer(self, answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
         if not (answer.done() or self.strand.dead):
@@ -222,7 +269,7 @@ class SimulatedBroker(SqliteBroker):
 
     @contextmanager
     def waiter(self, topics: Sequence[str]) -> Iterator[SimulatedWaiter]:
-        waiter = SimulatedWaiter(topics, self.strand)
+        waiter = SimulatedWaiter(topics, self.strand, self.world)
         self.store.listening.append(waiter)
         try:
             yield waiter
@@ -293,20 +340,40 @@ class SimulatedBroker(SqliteBroker):
 
     def save_schedule(self, stored: StoredSchedule) -> Operation[None]:
         yield from super().save_schedule(stored)
-        name = stored.schedule.name
-        if name not in self.store.first_fires:
-            sql = "SELECT next_at FROM backburner_schedules WHERE name = ?"
-            self.store.first_fires[name] = self.store.rows(sql, name)[0][0]
+        schedule = stored.schedule
+        next_at = self.store.rows("SELECT next_at FROM backburner_schedules WHERE name = ?", schedule.name)[
+            0
+        ][0]
+        self.store.note(partial(self.world.timetable.saved, schedule, next_at))
+
+    def delete_schedule(self, name: str) -> Operation[bool]:
+        deleted = yield from super().delete_schedule(name)
+        self.store.note(partial(self.world.timetable.deleted, name))
+        return deleted
 
     def advance_schedule(
         self, name: str, seen: float, next_at: float | None, jobs: Sequence[JobRecord]
     ) -> Operation[bool]:
+        last = "SELECT last_job FROM backburner_schedules WHERE name = ?"
+        unfinished = f"SELECT 1 FROM backburner_jobs WHERE id = ({last}) AND state NOT IN {FINAL_STATES}"
+        busy = bool(self.store.rows(unfinished, name))
         moved = yield from super().advance_schedule(name, seen, next_at, jobs)
         if moved:
-            for job in jobs:
-                due = job.run_at // PERIODS[name] * PERIODS[name]
-                self.store.note(partial(self.world.see, Fired(job.id, name, due)))
+            self.store.note(partial(self._fired, name, seen, next_at, list(jobs), busy))
         return moved
+
+    def _fired(
+        self,
+        name: str,
+        seen: float,
+        next_at: float | None,
+        jobs: Sequence[JobRecord],
+        busy: bool,
+    ) -> None:
+        run_ats = [job.run_at for job in jobs]
+        fired = self.world.timetable.advanced(name, seen, next_at, run_ats, busy=busy)
+        for job, due in zip(jobs, fired, strict=False):
+            self.world.see(Fired(job.id, name, due))
 
 
 def _claim_of(job: JobRecord) -> tuple[str, int]:
@@ -344,9 +411,9 @@ def _template() -> sqlite3.Connection:
     connection = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
     schema.migrate(connection, MEMORY)
     connection.execute("CREATE TABLE effects (job TEXT, token INTEGER)")
-    connection.execute("CREATE TABLE gone (job TEXT, state TEXT)")
+    connection.execute("CREATE TABLE gone (job TEXT, state TEXT, prune_at REAL, at REAL)")
     connection.execute(
         """CREATE TRIGGER remember AFTER DELETE ON backburner_jobs
-        BEGIN INSERT INTO gone VALUES (old.id, old.state); END"""
+        BEGIN INSERT INTO gone VALUES (old.id, old.state, old.prune_at, true_time()); END"""
     )
     return connection

@@ -7,9 +7,8 @@ import sqlite3
 
 from backburner import Backburner, Cancel, Dead, Retry, Snooze, current_job
 from backburner.context import CurrentJob
-from tests.oracle import Followed, Returned
+from tests.oracle import Followed, Resumed, Returned, Saved, Saving
 from tests.simulation.process import Process
-from tests.simulation.store import PERIODS
 from tests.simulation.world import MAX_ATTEMPTS
 
 Step = tuple[str, float]
@@ -42,6 +41,9 @@ async def act(plan: list[Step]) -> str:
             raise Dead("as planned")
         case "cancel":
             raise Cancel("as planned")
+        case "kill":
+            Process.current().kill(job)
+            await asyncio.sleep(0)  # and does not come back
     return how
 
 
@@ -92,13 +94,28 @@ def write(connection: sqlite3.Connection, job: CurrentJob) -> None:
     job.complete_in(connection, "done")
 
 
+@app.task(name="steps")
+async def steps(plan: list[Step]) -> None:
+    """Three steps, each of which is not done again once it is stored that it was."""
+    job = current_job()
+    see = Process.current().world.see
+    done: int = job.checkpoint or 0
+    see(Resumed(job.id, job.token, done))
+    for step in range(done + 1, 4):
+        see(Saving(job.id, job.token, step))
+        await job.asave(step)
+        see(Saved(job.id, job.token, step))
+        await act(plan)
+    returned(job)
+
+
+@app.task(name="killer")
+async def killer(plan: list[Step]) -> None:
+    await work.function(plan)  # type: ignore[misc]
+
+
 @app.task(name="tick", queue="ticks")
 async def tick() -> None:
     job = current_job()
     await asyncio.sleep(0.5)
     returned(job)
-
-
-app.every(PERIODS["all"], name="all", missed="all", missed_cap=10_000)(tick)
-app.cron("*/2 * * * *", name="newest", jitter=10.0, missed="once")(tick)
-app.every(PERIODS["alone"], name="alone", overlap="skip")(tick)

@@ -6,6 +6,7 @@ Each concern draws from a stream of chance of its own, made from the seed.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import socket
@@ -15,10 +16,13 @@ from contextlib import contextmanager
 from random import Random
 
 from backburner import ambient
+from backburner.schedule import Schedule
 from tests.oracle import Observation, Ordered
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.timetable import SCALES, Timetable
 
-EPOCH = 1_700_000_000.0
+EPOCHS = (1_700_000_000.0, 1_711_800_000.0, 1_729_944_000.0)
+"""A day like others, and the days before the clocks of Berlin are changed."""
 KINDS = (
     "lost request",
     "lost reply",
@@ -35,6 +39,8 @@ KINDS = (
     "graceful stop",
     "crash in a transaction",
 )
+BURST = 5.0
+"""Seconds that a burst of faults lasts at least."""
 MAX_ATTEMPTS = 4
 MACHINE = f"{socket.gethostname()}-{os.getpid()}-"
 """How the names of workers begin here; the rest of them is drawn."""
@@ -43,7 +49,7 @@ MACHINE = f"{socket.gethostname()}-{os.getpid()}-"
 class World:
     """`without` names kinds of faults that do not happen."""
 
-    def __init__(self, seed: int, without: Collection[str] = (), keep_trace: bool = False) -> None:
+    def __init__(self, seed: int, without: Collection[str] = ()) -> None:
         self.seed = seed
         draw = self.stream("settings")
         self.loop = VirtualLoop(self.stream("scheduler"))
@@ -55,17 +61,29 @@ class World:
         self.observations: Counter[str] = Counter()
         self.lease = draw.choice((6.0, 12.0, 30.0))
         self.poison_after = draw.choice((2, 3, 3))
-        self.keep_finished = draw.choice((600.0, 1e7, 1e7))
-        self.pace = draw.choice((5.0, 20.0, 60.0))
-        """Seconds between two looks of a duty that finds nothing to do."""
-        self.seconds = draw.uniform(20.0, 120.0)
-        """How long the faults last."""
+        self.keep_finished = draw.choice((600.0, 86_400.0, 1e7))
+        self.pace = draw.choice((2.0, 5.0, 20.0))
+        """Seconds between two looks of a duty for what is due."""
+        self.epoch = draw.choice(EPOCHS)
+        self.supervised = draw.random() < 0.5
+        """Whether somebody sees at once that a process was killed, and knows what had started there."""
+        self.bursts = draw.choice((1, 1, 1, 2))
+        self.seconds = max(draw.uniform(15.0, 75.0) / self.bursts, BURST)
+        """How long each burst of faults lasts."""
+        self.leaps = draw.random() < 0.95
+        """Whether stretches in which nothing happens are leapt over; a few worlds live through them."""
+        self.scale = draw.choice(SCALES if self.leaps else SCALES[:1])
+        self.declared: dict[str, Schedule] = {}
+        self.timetable = Timetable(self)
+        self.until = 0.0
+        """When the burst that goes on ends."""
+        self.fires = round(math.exp(draw.uniform(0.0, math.log(16.0 if self.leaps else 4.0))))
+        """How often schedules fire in the quiet hours after a burst, more or less."""
         self.oracle = Ordered(max_attempts=MAX_ATTEMPTS, poison_after=self.poison_after)
         self.clock_errors = [0.0]
         self._entropy = self.stream("entropy")
         self._faults = self.stream("faults")
-        self._digest = hashlib.blake2b(digest_size=16)
-        self.trace: list[str] | None = [] if keep_trace else None
+        self.trace: list[str] = []
 
     def stream(self, name: str) -> Random:
         return Random(f"{self.seed}/{name}")
@@ -73,7 +91,7 @@ class World:
     @property
     def now(self) -> float:
         """The true time."""
-        return EPOCH + self.loop.now
+        return self.epoch + self.loop.now
 
     def happens(self, kind: str, most: float) -> bool:
         """Whether this fault happens now; `most` is how often it does where it is at its worst."""
@@ -89,10 +107,7 @@ class World:
 
     def note(self, text: str) -> None:
         """A line of the trace, which is the same in each run of the seed."""
-        line = f"{self.loop.now:.6f} {text}".replace(MACHINE, "")
-        self._digest.update(line.encode())
-        if self.trace is not None:
-            self.trace.append(line)
+        self.trace.append(f"{self.loop.now:.6f} {text}")
 
     def see(self, observation: Observation) -> None:
         self.observations[type(observation).__name__] += 1
@@ -100,8 +115,13 @@ class World:
         self.note(str(observation))
 
     @property
+    def story(self) -> str:
+        """All lines of the trace."""
+        return "\n".join(self.trace).replace(MACHINE, "")
+
+    @property
     def hash(self) -> str:
-        return self._digest.hexdigest()
+        return hashlib.blake2b(self.story.encode(), digest_size=16).hexdigest()
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -165,3 +165,12 @@ def test_the_documentation_explains_every_move_and_every_state() -> None:
     text = PAGE.read_text()
     assert [move.verb for move in TRANSITIONS if f"| `{move.verb}` |" not in text] == []
     assert [state for state in State if f"| `{state}` |" not in text] == []
+
+
+def test_a_release_that_a_rescue_forestalled_was_not_applied() -> None:
+    """Else its worker would tell of a release that never was (found by a simulated world)."""
+    release, crash = SETTLEMENTS["release"], SETTLEMENTS["crash"]
+    rescued = running(attempt=crash.attempt, crashes=crash.crashes)
+    rescued.state = crash.state
+    assert lifecycle.applied(crash, rescued)
+    assert not lifecycle.applied(release, rescued)

@@ -16,13 +16,18 @@ from tests.oracle import (
     Effect,
     Fired,
     Followed,
+    Killed,
     Observation,
     Oracle,
     Ordered,
+    Resumed,
     Returned,
     Revived,
     RolledBack,
+    Saved,
+    Saving,
     Settled,
+    Struck,
     decode,
     encode,
 )
@@ -39,6 +44,12 @@ STORY: list[Observation] = [
     Returned("a", 2),
     Settled("a", "w2", 2, State.SUCCEEDED),
 ]
+PILL = JobRecord(
+    id="a", task="t", state=State.DEAD, token=4, crashes=3, reason="poison pill: its worker died 3 times"
+)
+KILLS: list[Observation] = [Accepted("a"), *(Killed("a", token) for token in (1, 2, 3))]
+STRUCK: list[Observation] = [Accepted("a"), *(Struck("a", token, "k") for token in (1, 2, 3))]
+STEPS: list[Observation] = [Accepted("a"), Saving("a", 1, 1), Saved("a", 1, 1), Saving("a", 1, 2)]
 PARENTS: list[Observation] = [Accepted("p"), Returned("p", 4)]
 NOTHING: dict[str, int] = {"running jobs": 0}
 
@@ -68,6 +79,11 @@ KEPT: dict[str, tuple[list[Observation], Mapping[str, JobRecord] | None]] = {
     "an effect": ([Accepted("a", True), Effect("a", 2)], {"a": DONE}),
     "no effect of a failure": ([Accepted("a", True), Began("a", "w", 1, 1)], {"a": FAILED}),
     "a follow-up": ([Followed("a", "p", 4), Returned("a", 2), *PARENTS], {"a": DONE, "p": PARENT}),
+    "a poison pill": (KILLS, {"a": PILL}),
+    "a poison pill of two killers": ([*STRUCK[:-1], Struck("a", 3, "l")], {"a": PILL}),
+    "a poison pill of a killer that was revived": ([*STRUCK, Revived("k"), Deleted("k")], {"a": PILL}),
+    "a checkpoint": ([*STEPS, Resumed("a", 2, 1)], {"a": FAILED}),
+    "a checkpoint whose answer was lost": ([*STEPS, Resumed("a", 2, 2)], {"a": FAILED}),
     "a follow-up of an attempt that came to nothing": ([Followed("a", "p", 3), *PARENTS], {"p": PARENT}),
 }
 
@@ -117,6 +133,16 @@ BROKEN: dict[str, tuple[list[Observation], Mapping[str, JobRecord] | None, str]]
         {"a": DONE, "p": PARENT},
         "nobody enqueued it",
     ),
+    "a fourth kill": ([*KILLS, Killed("a", 4)], {"a": PILL}, "it killed 4 workers"),
+    "a pill that is none": (KILLS, {"a": FAILED}, "and is dead (None), no poison pill"),
+    "suspects beside each other": (
+        [*STRUCK[:-1], Struck("a", 3, "k", True), Struck("a", 4, "l")],
+        {"a": PILL},
+        "it ran beside k, both under suspicion",
+    ),
+    "an innocent": (STRUCK, {"a": PILL}, "k alone was guilty"),
+    "a lost checkpoint": ([*STEPS, Resumed("a", 2, 0)], {"a": FAILED}, "and 1 was stored before it"),
+    "a checkpoint of nobody": ([*STEPS, Resumed("a", 2, 3)], {"a": FAILED}, "which nobody had stored"),
     "a schedule fired twice": (
         [Fired("a", "s", 60.0), Fired("b", "s", 60.0), Returned("a", 1), Returned("b", 1)],
         None,
