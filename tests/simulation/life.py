@@ -92,9 +92,12 @@ class Life:
     async def drain(self) -> bool:
         """Wait until everything has ended; False if it does not."""
         world, broker = self.world, self.people.app.broker
+        began = world.loop.now
+        while self.store.late:  # a pause may be among what is still on its way
+            self.store.changed.clear()
+            await self.store.changed.wait()
         for queue in QUEUES:
             await broker.arun(broker.set_queue(queue, paused=False))
-        began = world.loop.now
         end = world.loop.call_later(BOUND, self.store.changed.set)
         while world.loop.now < began + BOUND and (self._left() or self.store.late):
             self.store.changed.clear()

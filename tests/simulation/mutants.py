@@ -232,7 +232,7 @@ MUTANTS: dict[str, tuple[Callable[[], Any], str, int]] = {
     "one attempt more": (one_attempt_more, "of 4 at most", 0),
     "newest first": (newest_first, "not in order", 0),
     "a fire without its job": (fire_without_its_job, "it is lost", 0),
-    "a completion without a guard": (unguarded_completion, "effects", 11),
+    "a completion without a guard": (unguarded_completion, "effects", 362),
     "nobody rescues": (no_duties, "which is no end", 0),
     "deaf to the loss of its lease": (deaf, "that nobody knows any more", 8),
     "poison pills are handed on": (pills_handed_on, "it killed", 0),

@@ -1,4 +1,4 @@
-"""Hundreds of simulated worlds keep their promises, and each way to build Backburner wrong is found.
+"""Dozens of simulated worlds keep their promises, and each way to build Backburner wrong is found.
 
 `make simulate` runs as many as asked for, and replays a seed.
 """
@@ -19,7 +19,7 @@ from tests.simulation.life import Report, run
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import KINDS
 
-SEEDS = 120
+SEEDS = 80
 CHUNK = 5
 
 
