@@ -33,8 +33,8 @@ format: .venv/ready-dev  ## Format the code and fix what can be fixed
 check:  ## Run exactly what CI runs: lint, then test
 	@.ci/run
 
-bench: .venv/ready-dev  ## Measure rates, latencies and memory on this machine
-	@.venv/bin/python -m bench $(ARGS)
+bench: .venv/ready-dev servers  ## Take every measure of every library once, briefly (python -m bench measures)
+	@.venv/bin/python -m bench --short --peers=all --repeats=1 $(ARGS)
 
 chaos: .venv/ready-dev servers  ## Kill workers and brokers for ten minutes on each, and judge what was promised
 	@.venv/bin/python -m chaos $(ARGS)

@@ -1,77 +1,94 @@
-"""Measure Backburner on SQLite.
-
-1. A run has rounds. Each round does every measure once, and alternates Backburner with the bare loop.
-2. A figure is the median of the rounds. An aim is judged by ratios within a round.
+"""Measure Backburner on its brokers, beside the shortest loop that does the same on each, and beside other
+libraries, each in a virtual environment of its own.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
-import tempfile
-from importlib import import_module
+import sys
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
+from rich.table import Table
 
-from bench.figures import SHORT, Measure, Sizes
-from bench.report import Report
-from bench.worker import ROOT
-
-NAMES = ("enqueue", "drain", "pickup", "idle", "deep")
-"""The measures on SQLite."""
-RABBITMQ = "rabbitmq"
-PAGE = ROOT / "docs" / "benchmarks.md"
-RABBITMQ_PAGE = ROOT / "docs" / "benchmarks-rabbitmq.md"
+from bench import page, report
+from bench.catalog import BROKERS, System, chosen
+from bench.figures import SHORT, Sizes
+from bench.measures import TITLES
+from bench.run import Record, run
 
 
-def chosen(_context: click.Context, _option: click.Parameter, given: str) -> tuple[str, ...]:
+def _measures(_context: click.Context, _option: click.Parameter, given: str) -> tuple[str, ...]:
     names = tuple(given.split(","))
     for name in names:
-        if name not in NAMES and names != (RABBITMQ,):
-            raise click.BadParameter(f"{name!r} is none of {', '.join(NAMES)}; {RABBITMQ} stands alone")
+        if name not in TITLES:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(TITLES)}")
     return names
 
 
-@click.command(
-    help="Measure Backburner on SQLite, beside the shortest loop that does the same; or, with "
-    "--only=rabbitmq, on RabbitMQ, beside that and dramatiq."
-)
+def _systems(peers: str, brokers: str) -> list[System]:
+    try:
+        return [*chosen(peers, brokers)]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def show(record: Record, console: Console) -> None:
+    for each in report.tables(record):
+        table = Table(*each.head, title=each.title, title_justify="left")
+        for row in each.rows:
+            table.add_row(*row)
+        console.print(table)
+    for failure in record.failures:
+        console.print(failure, style="red", highlight=False, markup=False)
+
+
+@click.command(help=__doc__)
+@click.option("--peers", default="ready", show_default=True, help="all, none, ready, or LIBRARY[@BROKER],….")
+@click.option("--brokers", default=",".join(BROKERS), show_default=True, help="Only systems on these.")
+@click.option("--measures", callback=_measures, default=",".join(TITLES), show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Rounds.")
-@click.option("--only", callback=chosen, default=",".join(NAMES), show_default=True, help="Measures to take.")
-@click.option("--short", is_flag=True, help="Tiny counts: shows that the benchmark works, measures nothing.")
+@click.option("--short", is_flag=True, help="Tiny counts: shows that all works, measures nothing.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file, too."
+    "--json", "json_file", type=click.Path(path_type=Path), help="Keep the samples in this file: all of them."
 )
 @click.option(
     "--write",
-    "page",
+    "page_file",
     type=click.Path(path_type=Path),
     is_flag=False,
-    flag_value=PAGE,
-    help="Write the figures as Markdown.  [default file: the page in docs/]",
+    flag_value=page.PAGE,
+    help="Write the page and its pictures.  [default file: the page in docs/]",
 )
-def main(repeats: int, only: tuple[str, ...], short: bool, json_file: Path | None, page: Path | None) -> None:
-    options = [f"--repeats={repeats}", *(["--short"] if short else [])]
-    options += [f"--only={','.join(only)}"] if only != NAMES else []
-    sizes = SHORT if short else Sizes()
-    about = RABBITMQ if RABBITMQ in only else "sqlite"
-    report = Report(shlex.join(["python", "-m", "bench", *options]), sizes, about)
-    console = Console()
-    with tempfile.TemporaryDirectory(prefix="backburner-bench-") as folder:
-        for turn in range(1, repeats + 1):
-            for name in only:
-                with console.status(f"round {turn} of {repeats}: {name}"):
-                    measure: Measure = import_module(f"bench.{name}").measure
-                    for sample in measure(sizes, Path(folder)):
-                        report.add(sample)
-    report.show(console)
+def main(
+    peers: str,
+    brokers: str,
+    measures: tuple[str, ...],
+    repeats: int,
+    short: bool,
+    json_file: Path | None,
+    page_file: Path | None,
+) -> None:
+    options = {"peers": peers, "brokers": brokers, "measures": ",".join(measures), "repeats": str(repeats)}
+    command = ["python", "-m", "bench", *(f"--{name}={value}" for name, value in options.items())]
+    systems = _systems(peers, brokers)
+    with Console(stderr=True).status("") as status:
+        record = run(
+            systems,
+            measures,
+            repeats,
+            SHORT if short else Sizes(),
+            shlex.join([*command, *(["--short"] if short else [])]),
+            status.update,
+        )
+    show(record, Console())
     if json_file is not None:
-        json_file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
-    if page is not None:
-        page = RABBITMQ_PAGE if page == PAGE and about == RABBITMQ else page
-        page.write_text(report.markdown())
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    if page_file is not None:
+        page.write(record, page_file)
+    sys.exit(1 if record.failures else 0)
 
 
 if __name__ == "__main__":

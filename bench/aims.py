@@ -2,59 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from bench import deep, drain, enqueue, idle, pickup, rabbitmq
+from bench.catalog import BROKERS
+from bench.measures import depth, drain, enqueue, idle, pickup, scale
+from bench.run import Record
 
-DRAIN = drain.name("coroutine", 100)
+
+class Figure(NamedTuple):
+    """One of one system."""
+
+    system: str
+    measure: str
+    figure: str
 
 
 class Aim(NamedTuple):
     """`figure`, or `figure` divided by `beside`, is at least (or `most`: at most) `limit`."""
 
     text: str
-    figure: str
+    figure: Figure
     limit: float
-    beside: str | None = None
+    beside: Figure | None = None
     most: bool = False
 
-    def reached(self, samples: Mapping[str, Sequence[float]]) -> list[float]:
+    def reached(self, record: Record) -> list[float]:
         """The value of each round in relation to the limit; empty when it was not measured."""
-        values = samples.get(self.figure, ())
-        others = samples.get(self.beside, ()) if self.beside else [1.0] * len(values)
-        return [value / other / self.limit for value, other in zip(values, others, strict=False)]
+        values = record.values(*self.figure)
+        others = record.values(*self.beside) if self.beside else dict.fromkeys(values, 1.0)
+        return [values[turn] / others[turn] / self.limit for turn in values if turn in others]
 
-    def met(self, ratios: Sequence[float]) -> bool:
+    def met(self, ratios: list[float]) -> bool:
         return median(ratios) <= 1 if self.most else median(ratios) >= 1
 
 
+COROUTINES = drain.name("coroutine", drain.BEST)
+FUNCTIONS = drain.name("function", drain.BEST)
+SQLITE, RABBITMQ = "backburner@sqlite", "backburner@rabbitmq"
+
 AIMS = (
-    Aim("bulk enqueue: at least 50,000 jobs/s", enqueue.BULK, 50_000),
-    Aim("drain: at least half of the bare loop at batch 100", DRAIN, 0.5, beside=drain.bare_name(100)),
-    Aim(
-        "drain with a long queue: at least 80% of that with a short one", deep.DEEP, 0.8, beside=deep.SHALLOW
+    *(
+        Aim(
+            f"{broker}, drain: at least half of the bare loop",
+            Figure(f"backburner@{broker}", "drain", COROUTINES),
+            0.5,
+            beside=Figure(f"bare@{broker}", "drain", COROUTINES),
+        )
+        for broker in BROKERS
     ),
-    Aim("pick-up at idle, p99: at most 10 ms", pickup.P99, 10, most=True),
-    Aim("idle: at most 1% of a core", idle.CPU, 1, most=True),
-    Aim("memory, idle: at most 45 MB", idle.PSS, 45, most=True),
+    *(
+        Aim(
+            f"{broker}, enqueue in bulk: at least half of the bare loop",
+            Figure(f"backburner@{broker}", "enqueue", enqueue.BULK),
+            0.5,
+            beside=Figure(f"bare@{broker}", "enqueue", enqueue.BULK),
+        )
+        for broker in BROKERS[1:]
+    ),
+    Aim("sqlite, enqueue in bulk: at least 50,000 jobs/s", Figure(SQLITE, "enqueue", enqueue.BULK), 50_000),
     Aim(
-        "RabbitMQ, in and out: at least half of the bare loop",
-        rabbitmq.CYCLE,
-        0.5,
-        beside=rabbitmq.BARE_CYCLE,
+        "sqlite, drain with many behind: at least 80% of that with none",
+        Figure(SQLITE, "depth", depth.DEEP),
+        0.8,
+        beside=Figure(SQLITE, "depth", depth.SHALLOW),
     ),
     Aim(
-        "RabbitMQ, drain: at least twice dramatiq at its defaults",
-        rabbitmq.DRAIN,
+        "sqlite, pick-up at idle, p99: at most 10 ms",
+        Figure(SQLITE, "pickup", pickup.name(pickup.IDLE, 99)),
+        10,
+        most=True,
+    ),
+    Aim("sqlite, idle: at most 1% of a core", Figure(SQLITE, "idle", idle.CPU), 1, most=True),
+    Aim("sqlite, memory, idle: at most 45 MB", Figure(SQLITE, "idle", idle.PSS), 45, most=True),
+    Aim(
+        "rabbitmq, drain with two processes: at least twice dramatiq at its best",
+        Figure(RABBITMQ, "scale", scale.FIGURES[2]),
         2,
-        beside=rabbitmq.PEER_DRAIN,
-    ),
-    Aim(
-        "RabbitMQ, drain with two processes: at least twice dramatiq, tuned",
-        rabbitmq.DRAIN_TWO,
-        2,
-        beside=rabbitmq.PEER_TUNED,
+        beside=Figure("dramatiq@rabbitmq", "drain", FUNCTIONS),
     ),
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from bench.subject import Subject
 
 
 class Sample(NamedTuple):
-    """One figure of one round."""
+    """One figure of one system in one round."""
 
     figure: str
     value: float
@@ -18,17 +22,45 @@ class Sample(NamedTuple):
 class Sizes(NamedTuple):
     """How much of everything a round does."""
 
-    drain: int = 100_000
     enqueue: int = 2_000
     bulk: int = 20_000
-    shallow: int = 1_000
-    deep: int = 1_000_000
+    drain: int = 100_000
+    awaited: int = 5_000
+    moments: int = 100
+    """How many jobs that wait come one after the other."""
+    computes: int = 500
+    """Jobs that compute."""
     pickups: int = 200
     idle: float = 15.0
     """Seconds."""
+    deep: int = 1_000_000
+    """Jobs that wait while others are run."""
 
 
-SHORT = Sizes(drain=200, enqueue=20, bulk=200, shallow=100, deep=1_000, pickups=5, idle=0.5)
+SHORT = Sizes(
+    enqueue=50, bulk=500, drain=500, awaited=50, moments=3, computes=20, pickups=10, idle=0.5, deep=2_000
+)
+"""Shows that all works, and measures nothing."""
 
-Measure = Callable[[Sizes, Path], Iterator[Sample]]
-"""Measures one round in a folder that lasts for the whole run. It alternates what is compared."""
+
+class Description(msgspec.Struct, frozen=True):
+    """What an adapter says of itself."""
+
+    kinds: tuple[str, ...]
+    ways: tuple[str, ...]
+    guarantee: str
+    settings: str
+    versions: dict[str, str]
+
+    def first(self, *ways: str) -> str | None:
+        """The first of these ways to enqueue that there is."""
+        return next((way for way in ways if way in self.ways), None)
+
+
+class Step(NamedTuple):
+    """A part of a measure, at which the systems take turns; each measure is a module with its `STEPS`."""
+
+    take: Callable[[Subject, Sizes], Iterator[Sample]]
+    """Measures one system on a fresh broker, once."""
+    offered: Callable[[Description], bool] = lambda _: True
+    """Whether a system has what is measured."""

@@ -1,14 +1,15 @@
 """Jobs counted where they run, by any library: one slot a thread in a file that all processes map.
 
-A slot holds how many jobs ran, when the first one began and when the last one did, on `time.time()`.
+A slot holds how many jobs ran, when the first one began and when the last one ended, on `time.time()`. A
+process that was forked, as for each job by RQ, has slots of its own.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import threading
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,14 +24,18 @@ class Counted(NamedTuple):
     first: float
     last: float
 
+    @property
+    def rate(self) -> float:
+        """Jobs a second, from the start of the first to the end of the last."""
+        return self.jobs / (self.last - self.first)
 
-class Own(threading.local):
-    """One thread's slot: no two threads write to one."""
 
-    def __init__(self) -> None:
-        self.at = threading.get_native_id() % SLOTS * SLOT.size
-        self.jobs = 0
-        self.first = time.time()
+class Slot(threading.local):
+    """One thread's: no two threads write to one. What an ended one of the same number has left counts on."""
+
+    at = -1
+    jobs = 0
+    first = 0.0
 
 
 class Tally:
@@ -41,16 +46,22 @@ class Tally:
             path.write_bytes(bytes(SLOT.size * SLOTS))
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
-        self._own = Own()
+        self._own = Slot()
+        os.register_at_fork(after_in_child=self._forked)
 
-    def count(self) -> None:
-        """A job runs here, now."""
+    def _forked(self) -> None:
+        self._own = Slot()
+
+    def count(self, began: float, ended: float) -> None:
+        """A job ran here."""
         own = self._own
-        now = time.time()
+        if own.at < 0:
+            own.at = threading.get_native_id() % SLOTS * SLOT.size
+            own.jobs, own.first, _ = SLOT.unpack_from(self._map, own.at)
         if not own.jobs:
-            own.first = now
+            own.first = began
         own.jobs += 1
-        SLOT.pack_into(self._map, own.at, own.jobs, own.first, now)
+        SLOT.pack_into(self._map, own.at, own.jobs, own.first, ended)
 
     def read(self) -> Counted:
         """Of everybody."""

@@ -161,7 +161,7 @@ def measure(
     system: System, seconds: float, broker_kills: int, seed: int, tell: Callable[[str], None]
 ) -> Outcome:
     """One run. Raises when the library does not start at all."""
-    python = interpreter(system.library, *system.requirements)
+    python = interpreter(system.library)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
         url, server = stack.enter_context(_broker(system, folder))

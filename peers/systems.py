@@ -13,8 +13,6 @@ class System(NamedTuple):
     """redis, rabbitmq, postgres or sqlite"""
     worker: tuple[str, ...]
     """The command of a worker, with its program's name first; it runs in the library's own environment."""
-    requirements: tuple[str, ...] = ()
-    """What is installed there; nothing: our own environment."""
     before: tuple[str, ...] = ()
     """A command that makes the tables."""
     settings: str = "its defaults"
@@ -31,8 +29,6 @@ class System(NamedTuple):
         return f"peers.on_{self.library}"
 
 
-CELERY_PACKAGE = "celery[redis]==5.7.0"
-DRAMATIQ_PACKAGE = "dramatiq[redis,rabbitmq]==2.2.1"
 CELERY = ("celery", "--app=peers.on_celery", "worker", "--concurrency=2", "--loglevel=WARNING")
 CELERY_SAFE = "acks_late, reject_on_worker_lost, prefetch multiplier 1"
 DRAMATIQ = ("dramatiq", "peers.on_dramatiq", "--processes=2", "--threads=1")
@@ -44,29 +40,25 @@ SYSTEMS = (
         "celery",
         "redis",
         CELERY,
-        (CELERY_PACKAGE,),
         settings=f"{CELERY_SAFE}, visibility timeout 10 s (its default is an hour)",
     ),
     System(
         "celery",
         "rabbitmq",
         CELERY,
-        (CELERY_PACKAGE,),
         settings=f"{CELERY_SAFE}, quorum queues, confirms",
     ),
     System(
         "dramatiq",
         "redis",
         DRAMATIQ,
-        (DRAMATIQ_PACKAGE,),
         settings="heartbeat timeout 10 s (its default is 60)",
     ),
-    System("dramatiq", "rabbitmq", DRAMATIQ, (DRAMATIQ_PACKAGE,), settings="confirms (off by default)"),
+    System("dramatiq", "rabbitmq", DRAMATIQ, settings="confirms (off by default)"),
     System(
         "rq",
         "redis",
         ("rq", "worker-pool", "default", "--num-workers=2", "--quiet"),
-        ("rq==3.0.0",),
         settings="five retries",
         patience=180.0,
     ),
@@ -74,7 +66,6 @@ SYSTEMS = (
         "procrastinate",
         "postgres",
         ("procrastinate", "--app=peers.on_procrastinate.app", "worker", "--concurrency=2"),
-        ("procrastinate==3.10.0",),
         before=("procrastinate", "--app=peers.on_procrastinate.app", "schema", "--apply"),
         settings="five attempts, and its documentation's periodic task that retries stalled jobs, every 10 s",
         patience=90.0,

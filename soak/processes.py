@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from bench.idle import pss
+from bench.processes import pss
 from soak.verdict import Series
 
 

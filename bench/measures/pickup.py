@@ -1,0 +1,51 @@
+"""From just before a job is enqueued in one process to its first line in another. At idle jobs come at
+random, twenty a second, to a worker at its best load. At half load jobs sleep 50 ms, ten at once in one
+process, and come at random at half the rate at which those ten could take them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import quantiles
+
+from bench.figures import Sample, Sizes, Step
+from bench.subject import Running, Subject
+from bench.systems.jobs import MOMENT
+
+RATE = 20.0
+CONCURRENCY = 10
+HALF = CONCURRENCY / MOMENT / 2
+IDLE, BUSY = "at idle", "at half load"
+PERCENT = (50, 95, 99)
+
+
+def name(when: str, percent: int) -> str:
+    return f"{when}, p{percent}"
+
+
+def at_idle(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
+    with subject.worker() as running:
+        yield from _measure(IDLE, subject, running, "pickup", sizes.pickups, RATE)
+
+
+def at_half_load(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
+    with subject.worker(concurrency=CONCURRENCY, processes=1) as running:
+        yield from _measure(BUSY, subject, running, "paced", 5 * sizes.pickups, HALF)
+
+
+def _measure(
+    when: str, subject: Subject, running: Running, job: str, count: int, rate: float
+) -> Iterator[Sample]:
+    how = subject.about.first("single", "async")
+    assert how is not None
+    subject.enqueue(how, 1)
+    subject.wait(running)
+    subject.enqueue(how, count, job=job, rate=rate)
+    subject.wait(running)
+    # The first one of a producer opens its connection.
+    cuts = quantiles([1000 * delay for delay in subject.delays()[1:]], n=100, method="inclusive")
+    for percent in PERCENT:
+        yield Sample(name(when, percent), cuts[percent - 1], "ms")
+
+
+STEPS = (Step(at_idle), Step(at_half_load))

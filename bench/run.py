@@ -1,0 +1,119 @@
+"""One run: rounds of measures, in whose steps the systems take turns, each on a fresh broker.
+
+1. A round takes every measure once. At each step it goes from system to system, A B C A B C: what the
+   machine does besides meets all of them alike.
+2. A system that fails at a step is told about, and the others go on.
+3. All samples are kept, with what is needed to repeat the run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from bench import measures
+from bench.catalog import System
+from bench.figures import Description, Sizes, Step
+from bench.places import Places
+from bench.subject import Failed, describe, subject
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A sample, and where it comes from."""
+
+    round: int
+    measure: str
+    system: str
+    figure: str
+    value: float
+    unit: str
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """All of a run, as it is kept in a file."""
+
+    command: str
+    date: str
+    machine: dict[str, str]
+    brokers: dict[str, str]
+    """The version of each broker, and how it is set."""
+    sizes: dict[str, float]
+    systems: dict[str, Description] = {}
+    samples: list[Taken] = []
+    failures: list[str] = []
+
+    def figures(self, measure: str) -> list[str]:
+        """In the order in which they came."""
+        return list(dict.fromkeys(each.figure for each in self.samples if each.measure == measure))
+
+    def values(self, system: str, measure: str, figure: str) -> dict[int, float]:
+        """By round."""
+        wanted = (system, measure, figure)
+        return {
+            each.round: each.value
+            for each in self.samples
+            if (each.system, each.measure, each.figure) == wanted
+        }
+
+    def unit(self, measure: str, figure: str) -> str:
+        return next(each.unit for each in self.samples if (each.measure, each.figure) == (measure, figure))
+
+
+def run(
+    systems: Sequence[System],
+    names: Sequence[str],
+    rounds: int,
+    sizes: Sizes,
+    command: str,
+    tell: Callable[[str], None],
+) -> Record:
+    record = Record(
+        command=command,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=machine(),
+        brokers={},
+        sizes=sizes._asdict(),
+        systems={system.name: describe(system) for system in systems},
+    )
+    with Places() as places:
+        for turn in range(1, rounds + 1):
+            for name in names:
+                for number, step in enumerate(measures.steps(name), 1):
+                    for system in systems:
+                        tell(f"round {turn} of {rounds}: {name} {number}, {system.name}")
+                        _take(record, turn, name, step, system, places, sizes)
+        record.brokers = places.settings
+    return record
+
+
+def _take(
+    record: Record, turn: int, measure: str, step: Step, system: System, places: Places, sizes: Sizes
+) -> None:
+    about = record.systems[system.name]
+    if not step.offered(about):
+        return
+    try:
+        with subject(system, about, places) as one:
+            for sample in step.take(one, sizes):
+                record.samples.append(Taken(turn, measure, system.name, *sample))
+    except Failed as failure:
+        record.failures.append(f"round {turn}, {measure}: {failure}")
+
+
+def machine() -> dict[str, str]:
+    with open("/proc/cpuinfo") as file:  # noqa: PTH123
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return {
+        "cores": f"{os.cpu_count()}, {models[0] if models else platform.machine()}",
+        "memory": f"{memory:.0f} GB",
+        "system": f"{platform.system()} {platform.release()}",
+        "load before the run": f"{os.getloadavg()[0]:.1f}",
+        "Python": platform.python_version(),
+        "SQLite": sqlite3.sqlite_version,
+    }

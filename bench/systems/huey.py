@@ -1,0 +1,42 @@
+"""Huey on Redis, where it has no acknowledgement: what its worker has taken when it dies is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from huey import RedisHuey
+
+from bench.systems import jobs
+from bench.systems.adapter import URL, Adapter, Load
+
+CORES = 2
+app = RedisHuey("bench", url=URL or "redis://")
+
+
+@app.task(name="function")
+def function(job: str, value: float) -> float:
+    return jobs.run(job, value)
+
+
+class HueyAdapter(Adapter):
+    packages = ("huey", "redis", "hiredis")
+    kinds = ("function",)
+    guarantee = "at most once: a task leaves Redis before it is run"
+    settings = f"its defaults, which keep results; at its best {CORES} processes; ten at once are ten threads"
+
+    def send(self, kind: str, job: str, value: float) -> None:
+        function(job, value)
+
+    def call_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        for each in [function(job, value) for value in values]:
+            each.get(blocking=True, timeout=60)
+
+    def workers(self, load: Load) -> list[list[str]]:
+        if load.concurrency and (load.processes or 1) == 1:
+            options = ["-k", "thread", "-w", str(load.concurrency)]
+        else:
+            options = ["-k", "process", "-w", str((load.processes or CORES) * (load.concurrency or 1))]
+        return [["huey_consumer", "bench.systems.huey.app", "--quiet", *options]]
+
+
+adapter = HueyAdapter()
