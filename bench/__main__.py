@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -33,6 +34,11 @@ def _systems(peers: str, brokers: str) -> list[System]:
         return [*chosen(peers, brokers)]
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _keep(file: Path | None, record: Record) -> None:
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
 
 
 def show(record: Record, console: Console) -> None:
@@ -82,10 +88,9 @@ def main(
             SHORT if short else Sizes(),
             shlex.join([*command, *(["--short"] if short else [])]),
             status.update,
+            partial(_keep, json_file),
         )
     show(record, Console())
-    if json_file is not None:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     if page_file is not None:
         page.write(record, page_file)
     sys.exit(1 if record.failures else 0)

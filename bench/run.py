@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import psutil
 
 from bench import measures
 from bench.catalog import System
 from bench.figures import Description, Sizes, Step
 from bench.places import Places
 from bench.subject import Failed, describe, subject
+from tests.servers.base import NotReady
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -71,7 +73,9 @@ def run(
     sizes: Sizes,
     command: str,
     tell: Callable[[str], None],
+    keep: Callable[[Record], None],
 ) -> Record:
+    """`tell` is given a line now and then; `keep` what there is after each round."""
     record = Record(
         command=command,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -87,7 +91,8 @@ def run(
                     for system in systems:
                         tell(f"round {turn} of {rounds}: {name} {number}, {system.name}")
                         _take(record, turn, name, step, system, places, sizes)
-        record.brokers = places.settings
+            record.brokers = places.settings
+            keep(record)
     return record
 
 
@@ -101,8 +106,8 @@ def _take(
         with subject(system, about, places) as one:
             for sample in step.take(one, sizes):
                 record.samples.append(Taken(turn, measure, system.name, *sample))
-    except Failed as failure:
-        record.failures.append(f"round {turn}, {measure}: {failure}")
+    except (Failed, NotReady, OSError, psutil.Error) as failure:
+        record.failures.append(f"round {turn}, {measure}: {system.name}: {failure}")
 
 
 def machine() -> dict[str, str]:

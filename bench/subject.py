@@ -7,8 +7,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from bench.places import Place, Places
 from bench.systems import jobs
 from bench.tally import Counted, Tally
 from peers.environments import ROOT, interpreter
+from peers.workers import end_session
 
 PATIENCE = 60.0
 """Seconds without a job that ran after which a measurement has failed."""
@@ -42,7 +43,9 @@ class Running(NamedTuple):
     """When it was started, on `time.time()`."""
 
     def family(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
+        """Without our own process that starts several where a library has only one."""
+        ours = "bench.systems" in self.process.cmdline()
+        return [*([] if ours else [self.process]), *self.process.children(recursive=True)]
 
 
 class Subject:
@@ -114,7 +117,7 @@ class Subject:
             try:
                 yield running
             finally:
-                _end(running)
+                _end(process)
 
     def wait(self, running: Running, count: int | None = None, limit: float | None = None) -> Counted:
         """Until so many jobs, or all that were sent, have run; or, if any have, for so many seconds."""
@@ -126,7 +129,7 @@ class Subject:
             if counted.jobs > seen:
                 seen, since = counted.jobs, time.monotonic()
             if time.monotonic() - since > PATIENCE or running.process.poll() is not None:
-                raise Failed(f"{self.system.name}: {counted.jobs} of {wanted} jobs ran\n{self._said()}")
+                raise Failed(f"{counted.jobs} of {wanted} jobs ran\n{self._said()}")
             time.sleep(LOOK)
         return counted
 
@@ -176,7 +179,7 @@ def _ask(system: System, environment: dict[str, str], command: str, *options: st
             f"{system.name}: {command} {' '.join(options)} took longer than {ANSWER:.0f} s"
         ) from None
     if done.returncode:
-        raise Failed(f"{system.name}: {command} {' '.join(options)}\n{done.stderr[-4000:]}")
+        raise Failed(f"{command} {' '.join(options)}\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -189,13 +192,9 @@ def _environment(url: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "BENCH_URL": url}
 
 
-def _end(running: Running) -> None:
+def _end(process: psutil.Popen) -> None:
     """Ask it to, and after a while end all that it has started."""
-    family: Sequence[psutil.Process] = []
-    if running.process.is_running():
-        family = running.family()
-        running.process.terminate()
-    _, left = psutil.wait_procs(family, timeout=GRACE)
-    for each in left:
-        each.kill()
-    psutil.wait_procs(left)
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
+    psutil.wait_procs([process], timeout=GRACE)
+    end_session(process.pid)

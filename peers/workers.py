@@ -30,7 +30,7 @@ class Workers:
         """Start what is missing."""
         for parent in [each for each in self._running if each.poll() is not None]:
             self._running.remove(parent)
-            _end_session(parent.pid)
+            end_session(parent.pid)
         while len(self._running) < WORKERS:
             self._running.append(
                 psutil.Popen(
@@ -60,10 +60,11 @@ class Workers:
                 parent.send_signal(number)
         psutil.wait_procs(self._running, timeout=40.0)
         for parent in self._running:
-            _end_session(parent.pid)
+            end_session(parent.pid)
 
 
-def _end_session(leader: int) -> None:
+def end_session(leader: int) -> None:
+    """Kill what is left of the session of this process."""
     left = [each for each in psutil.process_iter() if _session(each.pid) == leader]
     for each in left:
         with suppress(psutil.NoSuchProcess):

@@ -72,7 +72,7 @@ class PgqueuerAdapter(Adapter):
         if load.concurrency:
             batch = max(load.concurrency // 2, 1)
             options = [f"--batch-size={batch}", f"--max-concurrent-tasks={2 * batch}"]
-        command = ["pgq", "run", "bench.systems.pgqueuer:factory", "--log-level=WARNING", *options]
+        command = ["pgq", "run", "bench.systems.pgqueuer:factory", *options]
         return [command] * (load.processes or PROCESSES)
 
 

@@ -39,37 +39,33 @@ def run(folder: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.xdist_group("heavy")
-def test_a_short_run_takes_every_measure_and_writes_the_page(tmp_path: Path) -> None:
-    written = tmp_path / "page.md"
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("measure", measures.TITLES)
+def test_each_measure_works(measure: str, tmp_path: Path) -> None:
+    broker = "redis" if measure == "network" else "sqlite"  # a file is never away
 
-    found = run(tmp_path, "--brokers=sqlite", f"--write={written}")
+    found = run(tmp_path, f"--brokers={broker}", f"--measures={measure}")
 
-    assert not found["failures"]
-    taken = {(sample["measure"], sample["system"]) for sample in found["samples"]}
-    for name in measures.TITLES.keys() - {"network"}:  # from which a file is never away
-        assert (name, "backburner@sqlite") in taken
+    assert f"backburner@{broker}" in {sample["system"] for sample in found["samples"]}
     for sample in found["samples"]:
         # Half a second of idling may well be less than a tick of the kernel's clock.
         assert sample["value"] > 0 or "processor" in sample["figure"], sample
-        assert sample["figure"] in written.read_text()
-    assert found["command"] in written.read_text()
-    assert {each.name for each in (tmp_path / "page").iterdir()} >= {"enqueue.svg", "drain.svg"}
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.xdist_group("heavy")
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("broker", ["redis", "postgres", "rabbitmq"])
 def test_each_broker_is_measured_beside_its_bare_loop(broker: str, tmp_path: Path) -> None:
-    found = run(tmp_path, f"--brokers={broker}", "--measures=drain,startup,network")
+    written = tmp_path / "page.md"
+
+    found = run(tmp_path, f"--brokers={broker}", "--measures=drain", f"--write={written}")
 
     figures = {(sample["system"], sample["figure"]) for sample in found["samples"]}
     for library in ("bare", "backburner"):
         assert (f"{library}@{broker}", "coroutines, at its best") in figures
-        assert (f"{library}@{broker}", "to the first job") in figures
-    assert (f"backburner@{broker}", "enqueue one by one") in figures
     assert broker in found["brokers"]
+    page_text = written.read_text()
+    assert found["command"] in page_text
+    assert all(figure in page_text for _, figure in figures)
 
 
 @pytest.mark.parametrize(
