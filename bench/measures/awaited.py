@@ -1,4 +1,6 @@
-"""Jobs that one process enqueues at once, and whose results it waits for, one after the other; a second."""
+"""Jobs that one process enqueues at once to a worker that waits, and whose results it then awaits, one after
+the other.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ FIGURE = "enqueued, run and awaited"
 def measure(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
     how = subject.about.first(*WAYS)
     assert how is not None
-    with subject.worker(results=True):
+    with subject.worker(results=True) as running:
+        subject.fill(1)
+        subject.wait(running)
         yield Sample(FIGURE, subject.enqueue(how, sizes.awaited), "jobs/s")
 
 

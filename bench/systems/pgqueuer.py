@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
-from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, Job, PgQueuer, Queries
+import uvloop
+from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, Job, PgQueuer, Queries, run
 
 from bench.systems import jobs
 from bench.systems.adapter import URL, Adapter, Load
@@ -16,19 +18,23 @@ from bench.systems.adapter import URL, Adapter, Load
 PROCESSES, BATCH, BULK = 2, 100, 1000
 
 
-async def factory() -> PgQueuer:
-    """What its command line runs."""
-    app = PgQueuer(AsyncpgDriver(await asyncpg.connect(URL)))
+@asynccontextmanager
+async def factory() -> AsyncIterator[PgQueuer]:
+    """A worker."""
+    connection = await asyncpg.connect(URL)
+    app = PgQueuer(AsyncpgDriver(connection))
 
     @app.entrypoint("coroutine")
     async def coroutine(job: Job) -> None:
         await jobs.arun(*json.loads(job.payload or b""))
 
     @app.entrypoint("function")
-    def function(job: Job) -> None:
-        jobs.run(*json.loads(job.payload or b""))
+    async def function(job: Job) -> None:
+        # It takes coroutines alone, and names this for what blocks.
+        await asyncio.to_thread(jobs.run, *json.loads(job.payload or b""))
 
-    return app
+    yield app
+    await connection.close()
 
 
 class PgqueuerAdapter(Adapter):
@@ -39,8 +45,8 @@ class PgqueuerAdapter(Adapter):
         "ended is written down in batches, at most 0.1 s later"
     )
     settings = (
-        f"durable tables; at its best {PROCESSES} processes with batches of {BATCH} and no limit; with ten "
-        "at once batches of five, the most that it allows"
+        f"durable tables, uvloop, asyncio.to_thread for functions; at its best {PROCESSES} processes with "
+        f"batches of {BATCH} and no limit; with ten at once batches of five, the most that it allows"
     )
 
     queries: Queries
@@ -68,12 +74,18 @@ class PgqueuerAdapter(Adapter):
             await self.queries.enqueue([kind] * len(payloads), payloads, [0] * len(payloads))
 
     def workers(self, load: Load) -> list[list[str]]:
-        options = [f"--batch-size={BATCH}"]
-        if load.concurrency:
-            batch = max(load.concurrency // 2, 1)
-            options = [f"--batch-size={batch}", f"--max-concurrent-tasks={2 * batch}"]
-        command = ["pgq", "run", "bench.systems.pgqueuer:factory", *options]
+        command = [sys.executable, "-m", "bench.systems.pgqueuer", str(load.concurrency or 0)]
         return [command] * (load.processes or PROCESSES)
 
 
 adapter = PgqueuerAdapter()
+
+
+async def main(concurrency: int) -> None:
+    """What `pgq run` does, which does not start with the typer that is installed beside it (0.29)."""
+    batch = max(concurrency // 2, 1) if concurrency else BATCH
+    await run(factory, batch_size=batch, max_concurrent_tasks=2 * batch if concurrency else None)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1])))
