@@ -5,6 +5,7 @@ libraries, each in a virtual environment of its own.
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,7 @@ def main(
     options = {"peers": peers, "brokers": brokers, "measures": ",".join(measures), "repeats": str(repeats)}
     command = ["python", "-m", "bench", *(f"--{name}={value}" for name, value in options.items())]
     systems = _systems(peers, brokers)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, as after Ctrl-C
     with Console(stderr=True).status("") as status:
         record = run(
             systems,

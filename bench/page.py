@@ -24,10 +24,10 @@ Backburner, the bare loop of each broker (`bench/bare`), and other libraries, al
 python -m bench.page run.json
 ```
 
-In each of {rounds} the systems took turns at every step, each on a fresh broker. A figure is the median of
-the rounds, with the lowest and the highest in brackets. Absolute figures are this machine's: compare ratios.
-A job of any library counts itself in a file that all processes map (`bench/tally.py`); a drain is over when
-all have, whatever the library still does about them.
+There {rounds}. In each the systems took turns at every step, each on a fresh broker. A figure is the median
+of the rounds, with the lowest and the highest in brackets. Absolute figures are this machine's: compare
+ratios. A job of any library counts itself in a file that all processes map (`bench/tally.py`); a drain is
+over when all have, whatever the library still does about them.
 """
 
 
@@ -39,7 +39,7 @@ def write(record: Record, page: Path = PAGE) -> None:
     }
     rounds = max((each.round for each in record.samples), default=0)
     introduction = INTRODUCTION.format(
-        command=record.command, rounds="one round" if rounds == 1 else f"{rounds} rounds"
+        command=record.command, rounds="was one round" if rounds == 1 else f"were {rounds} rounds"
     )
     parts = [introduction, *map(markdown, _setting(record))]
     for table in tables(record):
@@ -54,7 +54,7 @@ def write(record: Record, page: Path = PAGE) -> None:
 
 
 def markdown(table: Table, picture: str = "") -> str:
-    rule = ("---", *["---:"] * (len(table.head) - 1))
+    rule = ("---", *["---:" if table.numbers else "---"] * (len(table.head) - 1))
     lines = ["| " + " | ".join(cells) + " |" for cells in (table.head, rule, *table.rows)]
     words = f"{table.words.strip()}\n" if table.words else ""
     return "\n".join(filter(None, [f"## {table.title}\n", words, picture, *lines])) + "\n"
@@ -69,8 +69,8 @@ def _setting(record: Record) -> list[Table]:
         for name, one in ((name, record.systems[name]) for name in order(record))
     ]
     return [
-        Table("The machine and the brokers", ("what", "how"), settings),
-        Table("The systems", ("system", "settings", "guarantee", "versions"), systems),
+        Table("The machine and the brokers", ("what", "how"), settings, numbers=False),
+        Table("The systems", ("system", "settings", "guarantee", "versions"), systems, numbers=False),
     ]
 
 

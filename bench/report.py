@@ -21,6 +21,8 @@ class Table(NamedTuple):
     rows: Sequence[tuple[str, ...]]
     words: str = ""
     """How to read it."""
+    numbers: bool = True
+    """In all cells but the first of a row."""
 
 
 def tables(record: Record) -> Iterator[Table]:

@@ -18,6 +18,9 @@ RESULTS = bool(os.environ.get("BENCH_RESULTS"))
 CONCURRENCY = int(os.environ.get("BENCH_CONCURRENCY", "0")) or None
 """Of a worker's `Load`, for libraries that are not told on the command line."""
 
+LATER = 3600
+"""Seconds for which a job is put off."""
+
 
 class Load(NamedTuple):
     """What a worker shall be able to run. None: as many as this library is at its best with, on two cores."""
@@ -65,6 +68,13 @@ class Adapter:
         raise NotImplementedError
 
     async def asend_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        raise NotImplementedError
+
+    def send_later_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        """The same, due after `LATER` seconds."""
+        raise NotImplementedError
+
+    async def asend_later_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         raise NotImplementedError
 
     def call_many(self, kind: str, job: str, values: Sequence[float]) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from backburner import Backburner, Task
 from bench.systems import jobs
-from bench.systems.adapter import URL, Adapter, Load
+from bench.systems.adapter import LATER, URL, Adapter, Load
 
 app = Backburner(URL or "sqlite:///unused.db")
 CORES = 2
@@ -57,6 +57,9 @@ class BackburnerAdapter(Adapter):
 
     def send_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         _task(kind).enqueue_many((job, value) for value in values)
+
+    def send_later_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        _task(kind).using(delay=LATER).enqueue_many((job, value) for value in values)
 
     def call_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         for each in _task(kind).enqueue_many((job, value) for value in values):

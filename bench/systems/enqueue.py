@@ -81,6 +81,14 @@ async def _in_bulk_async(adapter: Adapter, kind: str, job: str, values: Coming) 
     await adapter.asend_many(kind, job, list(values))
 
 
+def _later(adapter: Adapter, kind: str, job: str, values: Coming) -> None:
+    adapter.send_later_many(kind, job, list(values))
+
+
+async def _later_async(adapter: Adapter, kind: str, job: str, values: Coming) -> None:
+    await adapter.asend_later_many(kind, job, list(values))
+
+
 def _awaited(adapter: Adapter, kind: str, job: str, values: Coming) -> None:
     adapter.call_many(kind, job, list(values))
 
@@ -93,10 +101,12 @@ WAYS: dict[str, tuple[str, Any]] = {
     "single": ("send", _singly),
     "threads": ("send", _from_threads),
     "bulk": ("send_many", _in_bulk),
+    "later": ("send_later_many", _later),
     "awaited": ("call_many", _awaited),
     "async": ("asend", _singly_async),
     "together": ("asend", _together),
     "async-bulk": ("asend_many", _in_bulk_async),
+    "async-later": ("asend_later_many", _later_async),
     "async-awaited": ("acall_many", _awaited_async),
 }
-"""Each with what an adapter must have for it; those that await are the last ones."""
+"""Each with what an adapter must have for it."""

@@ -7,13 +7,14 @@ import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import asyncpg
 import uvloop
 from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, Job, PgQueuer, Queries, run
 
 from bench.systems import jobs
-from bench.systems.adapter import URL, Adapter, Load
+from bench.systems.adapter import LATER, URL, Adapter, Load
 
 PROCESSES, BATCH, BULK = 2, 100, 1000
 
@@ -69,9 +70,16 @@ class PgqueuerAdapter(Adapter):
         await self.queries.enqueue(kind, json.dumps((job, value)).encode())
 
     async def asend_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        await self._send_many(kind, job, values, None)
+
+    async def asend_later_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        await self._send_many(kind, job, values, timedelta(seconds=LATER))
+
+    async def _send_many(self, kind: str, job: str, values: Sequence[float], later: timedelta | None) -> None:
         for first in range(0, len(values), BULK):
             payloads = [json.dumps((job, value)).encode() for value in values[first : first + BULK]]
-            await self.queries.enqueue([kind] * len(payloads), payloads, [0] * len(payloads))
+            count = len(payloads)
+            await self.queries.enqueue([kind] * count, payloads, [0] * count, [later] * count)
 
     def workers(self, load: Load) -> list[list[str]]:
         command = [sys.executable, "-m", "bench.systems.pgqueuer", str(load.concurrency or 0)]

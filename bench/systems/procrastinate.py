@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from functools import cache
 
 from procrastinate import App, JobContext, PsycopgConnector, RetryStrategy
+from procrastinate.jobs import JobDeferrer
 
 from bench.systems import jobs
-from bench.systems.adapter import URL, Adapter, Load
+from bench.systems.adapter import LATER, URL, Adapter, Load
 
 PROCESSES, BEST, BULK = 2, 10, 1000
 app = App(connector=PsycopgConnector(conninfo=URL))
@@ -57,13 +58,19 @@ class ProcrastinateAdapter(Adapter):
         await app.configure_task(kind).defer_async(job=job, value=value)
 
     def send_many(self, kind: str, job: str, values: Sequence[float]) -> None:
-        for first in range(0, len(values), BULK):
-            together = [{"job": job, "value": value} for value in values[first : first + BULK]]
-            _opened().configure_task(kind).batch_defer(*together)
+        _defer(_opened().configure_task(kind), job, values)
+
+    def send_later_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        _defer(_opened().configure_task(kind, schedule_in={"seconds": LATER}), job, values)
 
     def workers(self, load: Load) -> list[list[str]]:
         command = ["procrastinate", "--app=bench.systems.procrastinate.app", "worker"]
         return [[*command, f"--concurrency={load.concurrency or BEST}"]] * (load.processes or PROCESSES)
+
+
+def _defer(task: JobDeferrer, job: str, values: Sequence[float]) -> None:
+    for first in range(0, len(values), BULK):
+        task.batch_defer(*({"job": job, "value": value} for value in values[first : first + BULK]))
 
 
 @cache

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from streaq import Worker
 
 from bench.systems import jobs
-from bench.systems.adapter import CONCURRENCY, URL, Adapter, Load
+from bench.systems.adapter import CONCURRENCY, LATER, URL, Adapter, Load
 
 PROCESSES, BEST, BULK = 2, 100, 1000
 worker = Worker(
@@ -47,6 +47,13 @@ class StreaqAdapter(Adapter):
         for first in range(0, len(values), BULK):
             together = values[first : first + BULK]
             await worker.enqueue_many([TASKS[kind].enqueue(job, value) for value in together])
+
+    async def asend_later_many(self, kind: str, job: str, values: Sequence[float]) -> None:
+        for first in range(0, len(values), BULK):
+            together = values[first : first + BULK]
+            await worker.enqueue_many(
+                [TASKS[kind].enqueue(job, value).start(delay=LATER) for value in together]
+            )
 
     async def acall_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         sent = [TASKS[kind].enqueue(job, value) for value in values]
