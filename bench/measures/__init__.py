@@ -11,6 +11,7 @@ TITLES = {
     "drain": "Drain",
     "scale": "Processes",
     "awaited": "Results awaited",
+    "retries": "Retries",
     "waiting": "Jobs that wait",
     "computing": "Jobs that compute",
     "pickup": "Pick-up time",

@@ -37,7 +37,9 @@ class Adapter:
     packages: ClassVar[tuple[str, ...]]
     """Those whose versions are told."""
     kinds: ClassVar[tuple[str, ...]]
-    """coroutine, function; `compute`, where there is a special way for what keeps a core busy."""
+    """coroutine, function; `compute`, where there is a special way for what keeps a core busy; `retried`,
+    whose jobs are tried again as soon as the library can.
+    """
     guarantee: ClassVar[str]
     """What happens to a job whose worker or broker dies, with these settings."""
     settings: ClassVar[str]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from arq import ArqRedis, create_pool
+from arq import ArqRedis, Retry, create_pool
 from arq.connections import RedisSettings
 
 from bench.systems import jobs
@@ -22,10 +22,17 @@ async def coroutine(_: dict[str, Any], job: str, value: float) -> float:
     return await jobs.arun(job, value)
 
 
+async def retried(_: dict[str, Any], job: str, value: float) -> float:
+    try:
+        return await jobs.arun(job, value)
+    except jobs.Flaky:
+        raise Retry from None
+
+
 class WorkerSettings:
     """As arq's command line wants it."""
 
-    functions: ClassVar = [coroutine]
+    functions: ClassVar = [coroutine, retried]
     redis_settings = SETTINGS
     max_jobs = CONCURRENCY or BEST
     poll_delay = POLL
@@ -33,7 +40,7 @@ class WorkerSettings:
 
 class ArqAdapter(Adapter):
     packages = ("arq", "redis", "hiredis")
-    kinds = ("coroutine",)
+    kinds = ("coroutine", "retried")
     guarantee = "at least once: a job leaves its queue after it ended; one whose worker is gone waits 310 s"
     settings = f"poll_delay {POLL} s (its default is 0.5); at its best one process with {BEST} coroutines"
 
@@ -46,7 +53,7 @@ class ArqAdapter(Adapter):
         await self.pool.aclose()
 
     async def asend(self, kind: str, job: str, value: float) -> None:
-        await self.pool.enqueue_job("coroutine", job, value)
+        await self.pool.enqueue_job(kind, job, value)
 
     async def acall_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         sent = await asyncio.gather(*(self.pool.enqueue_job("coroutine", job, value) for value in values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from backburner import Backburner, Task
+from backburner import Backburner, Retry, Task
 from bench.systems import jobs
 from bench.systems.adapter import LATER, URL, Adapter, Load
 
@@ -28,9 +28,17 @@ def compute(job: str, value: float) -> float:
     return jobs.run(job, value)
 
 
+@app.task(retry=Retry(first=0.0))
+async def retried(job: str, value: float) -> float:
+    return await jobs.arun(job, value)
+
+
+TASKS = {"coroutine": coroutine, "function": function, "compute": compute, "retried": retried}
+
+
 class BackburnerAdapter(Adapter):
     packages = ("backburner", "msgspec", "redis", "psycopg", "pika", "uvloop")
-    kinds = ("coroutine", "function", "compute")
+    kinds = ("coroutine", "function", "compute", "retried")
     guarantee = "at least once: a job is settled after it ended, and its lease is 30 s"
     settings = "its defaults; at its best one process, with 100 coroutines or 8 threads"
 
@@ -75,7 +83,7 @@ class BackburnerAdapter(Adapter):
 
 
 def _task(kind: str) -> Task[[str, float], float]:
-    return {"coroutine": coroutine, "function": function, "compute": compute}[kind]
+    return TASKS[kind]
 
 
 adapter = BackburnerAdapter()

@@ -31,9 +31,14 @@ def function(job: str, value: float) -> float:
     return jobs.run(job, value)
 
 
+@app.task(name="retried", autoretry_for=(jobs.Flaky,), max_retries=5, default_retry_delay=0)
+def retried(job: str, value: float) -> float:
+    return jobs.run(job, value)
+
+
 class CeleryAdapter(Adapter):
     packages = ("celery", "kombu", "redis", "amqp")
-    kinds = ("function",)
+    kinds = ("function", "retried")
     guarantee = (
         "at least once: acknowledged after the task ended; on Redis a task whose worker is gone comes back "
         "after the visibility timeout of an hour"
@@ -46,7 +51,7 @@ class CeleryAdapter(Adapter):
     )
 
     def send(self, kind: str, job: str, value: float) -> None:
-        function.delay(job, value)
+        (retried if kind == "retried" else function).delay(job, value)
 
     def call_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         for each in [function.delay(job, value) for value in values]:

@@ -36,6 +36,11 @@ async def coroutine(job: str, value: float) -> float | None:
     return _kept(await jobs.arun(job, value))
 
 
+@dramatiq.actor(min_backoff=1, max_backoff=1)
+def retried(job: str, value: float) -> None:
+    jobs.run(job, value)
+
+
 def _kept(value: float) -> float | None:
     """A value that is not kept is warned about, each time."""
     return value if RESULTS else None
@@ -43,7 +48,7 @@ def _kept(value: float) -> float | None:
 
 class DramatiqAdapter(Adapter):
     packages = ("dramatiq", "redis", "pika")
-    kinds = ("function", "coroutine")
+    kinds = ("function", "coroutine", "retried")
     guarantee = "at least once: acknowledged after the actor ended" + (
         "; a message whose worker is gone comes back after the heartbeat timeout of a minute"
         if REDIS
@@ -59,7 +64,7 @@ class DramatiqAdapter(Adapter):
         return super().offers(method) and (REDIS or method != "call_many")
 
     def send(self, kind: str, job: str, value: float) -> None:
-        {"function": function, "coroutine": coroutine}[kind].send(job, value)
+        {"function": function, "coroutine": coroutine, "retried": retried}[kind].send(job, value)
 
     def call_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         for each in [function.send(job, value) for value in values]:

@@ -23,6 +23,10 @@ DELAYS = "pickups"
 DELAY = struct.Struct("d")
 
 
+class Flaky(Exception):
+    """What a job raises that fails once."""
+
+
 @cache
 def tally() -> Tally:
     return Tally(FOLDER / "tally")
@@ -35,7 +39,7 @@ def run(job: str, value: float) -> float:
         _note(job, began - value)
         time.sleep(MOMENT)
     else:
-        _at_once(job, began - value)
+        _at_once(job, value, began)
     tally().count(began, time.time())
     return value
 
@@ -47,7 +51,7 @@ async def arun(job: str, value: float) -> float:
         _note(job, began - value)
         await asyncio.sleep(MOMENT)
     else:
-        _at_once(job, began - value)
+        _at_once(job, value, began)
     tally().count(began, time.time())
     return value
 
@@ -57,10 +61,21 @@ def compute() -> int:
     return sum(number * number for number in range(ROUNDS))
 
 
-def _at_once(job: str, delay: float) -> None:
-    _note(job, delay)
+def _at_once(job: str, value: float, began: float) -> None:
+    _note(job, began - value)
     if job == "compute":
         compute()
+    elif job == "flaky":
+        _fail_once(int(value))
+
+
+def _fail_once(number: int) -> None:
+    """Unless it has failed before, wherever that was: then there is a file."""
+    try:
+        os.close(os.open(FOLDER / f"failed-{number}", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    raise Flaky(number)
 
 
 def _note(job: str, delay: float) -> None:

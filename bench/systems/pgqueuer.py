@@ -8,15 +8,27 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
 import uvloop
-from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, Job, PgQueuer, Queries, run
+from pgqueuer import (
+    AsyncpgDriver,
+    AsyncpgPoolDriver,
+    DatabaseRetryEntrypointExecutor,
+    Job,
+    PgQueuer,
+    Queries,
+    run,
+)
 
 from bench.systems import jobs
 from bench.systems.adapter import LATER, URL, Adapter, Load
 
 PROCESSES, BATCH, BULK = 2, 100, 1000
+
+
+_at_once = partial(DatabaseRetryEntrypointExecutor, initial_delay=timedelta(0))
 
 
 @asynccontextmanager
@@ -34,13 +46,17 @@ async def factory() -> AsyncIterator[PgQueuer]:
         # It takes coroutines alone, and names this for what blocks.
         await asyncio.to_thread(jobs.run, *json.loads(job.payload or b""))
 
+    @app.entrypoint("retried", executor_factory=_at_once)
+    async def retried(job: Job) -> None:
+        await jobs.arun(*json.loads(job.payload or b""))
+
     yield app
     await connection.close()
 
 
 class PgqueuerAdapter(Adapter):
     packages = ("pgqueuer", "asyncpg", "uvloop")
-    kinds = ("coroutine", "function")
+    kinds = ("coroutine", "function", "retried")
     guarantee = (
         "at least once: a job whose worker is gone is taken again after a heartbeat timeout of 30 s; what "
         "ended is written down in batches, at most 0.1 s later"

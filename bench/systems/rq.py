@@ -18,7 +18,7 @@ TRIES = 5
 
 class RqAdapter(Adapter):
     packages = ("rq", "redis", "hiredis")
-    kinds = ("function",)
+    kinds = ("function", "retried")
     guarantee = "at least once, with retries: a job whose worker is gone is found within minutes"
     settings = (
         f"{TRIES} retries; SimpleWorker, which runs jobs in its own process: the default forks for each; "

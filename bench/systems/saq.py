@@ -28,7 +28,7 @@ settings = {"queue": queue, "functions": [coroutine, function], "concurrency": C
 
 class SaqAdapter(Adapter):
     packages = ("saq", "redis", "hiredis", "psycopg", "uvloop")
-    kinds = ("coroutine", "function")
+    kinds = ("coroutine", "function", "retried")
     guarantee = (
         "at least once for jobs with retries: one whose worker is gone is found by the sweep, within its "
         "timeout of 10 s and a minute"
@@ -42,7 +42,7 @@ class SaqAdapter(Adapter):
         await queue.disconnect()
 
     async def asend(self, kind: str, job: str, value: float) -> None:
-        await queue.enqueue(kind, job=job, value=value, retries=2)
+        await queue.enqueue("coroutine" if kind == "retried" else kind, job=job, value=value, retries=2)
 
     async def acall_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         await queue.map(kind, [{"job": job, "value": value} for value in values], timeout=60, retries=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-from streaq import Worker
+from streaq import StreaqRetry, Worker
 
 from bench.systems import jobs
 from bench.systems.adapter import CONCURRENCY, LATER, URL, Adapter, Load
@@ -26,12 +26,20 @@ def function(job: str, value: float) -> float:
     return jobs.run(job, value)
 
 
-TASKS = {"coroutine": coroutine, "function": function}
+@worker.task(max_tries=5)
+async def retried(job: str, value: float) -> float:
+    try:
+        return await jobs.arun(job, value)
+    except jobs.Flaky:
+        raise StreaqRetry(delay=0) from None
+
+
+TASKS = {"coroutine": coroutine, "function": function, "retried": retried}
 
 
 class StreaqAdapter(Adapter):
     packages = ("streaq", "coredis", "uvloop")
-    kinds = ("coroutine", "function")
+    kinds = ("coroutine", "function", "retried")
     guarantee = (
         "at least once: acknowledged after the task ended; one whose worker is gone comes back in 60 s"
     )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from taskiq import AsyncBroker
+from taskiq import AsyncBroker, SimpleRetryMiddleware
 from taskiq_aio_pika import AioPikaBroker
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
@@ -18,6 +18,7 @@ PROCESSES, BEST, PREFETCH = 2, 100, 100
 broker: AsyncBroker = (
     RedisStreamBroker(URL) if REDIS else AioPikaBroker(URL, qos=PREFETCH + (CONCURRENCY or BEST))
 )
+broker.add_middlewares(SimpleRetryMiddleware())
 if RESULTS:
     broker = broker.with_result_backend(RedisAsyncResultBackend(URL))
 
@@ -32,9 +33,17 @@ def function(job: str, value: float) -> float:
     return jobs.run(job, value)
 
 
+@broker.task(retry_on_error=True, max_retries=5)
+async def retried(job: str, value: float) -> float:
+    return await jobs.arun(job, value)
+
+
+TASKS = {"coroutine": coroutine, "function": function, "retried": retried}
+
+
 class TaskiqAdapter(Adapter):
     packages = ("taskiq", "taskiq-redis", "taskiq-aio-pika", "redis", "aio-pika", "uvloop")
-    kinds = ("coroutine", "function")
+    kinds = ("coroutine", "function", "retried")
     guarantee = (
         "at least once: acknowledged after the task ended; a message whose worker is gone comes back after "
         "ten minutes"
@@ -56,7 +65,7 @@ class TaskiqAdapter(Adapter):
         await broker.shutdown()
 
     async def asend(self, kind: str, job: str, value: float) -> None:
-        await {"coroutine": coroutine, "function": function}[kind].kiq(job, value)
+        await TASKS[kind].kiq(job, value)
 
     async def acall_many(self, kind: str, job: str, values: Sequence[float]) -> None:
         for each in await asyncio.gather(*(coroutine.kiq(job, value) for value in values)):
