@@ -11,12 +11,13 @@ import sqlite3
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Self
 
 import psutil
 import psycopg
+from redis import Redis
 
 from tests.servers.postgres import PostgresServer
 from tests.servers.rabbitmq import RabbitServer
@@ -38,16 +39,23 @@ class Place:
 
     def __init__(self, url: str, server: RedisServer | PostgresServer | RabbitServer | None = None) -> None:
         self.url, self.server = url, server
+        self._redis: Redis | None = None
+        self._asked = 0
 
     def processes(self) -> list[psutil.Process]:
         """None of SQLite, which runs in its clients."""
         return self.server.family() if self.server else []
 
+    def close(self) -> None:
+        if self._redis:
+            self._redis.close()
+
     def commands(self) -> float | None:
         """Commands (Redis) or transactions (PostgreSQL) that it has run; None if it does not count."""
         if isinstance(self.server, RedisServer):
-            with self.server.client() as client:
-                return float(client.info("stats")["total_commands_processed"])
+            self._redis = self._redis or self.server.client()  # once: to connect takes commands, too
+            self._asked += 1
+            return float(self._redis.info("stats")["total_commands_processed"]) - self._asked
         if isinstance(self.server, PostgresServer):
             with psycopg.connect(self.server.url(), autocommit=True) as connection:
                 [count] = connection.execute(TRANSACTIONS, [self.url.rpartition("/")[2]]).fetchone() or [0]
@@ -83,7 +91,8 @@ class Places:
             with RedisServer() as redis:
                 with redis.client() as client:
                     self._note(broker, f"Redis {client.info('server')['redis_version']}")
-                yield Place(redis.url, redis)
+                with closing(Place(redis.url, redis)) as place:
+                    yield place
         elif broker == "postgres":
             postgres = self._postgres = self._postgres or self._stack.enter_context(PostgresServer())
             self._note(broker, postgres.execute("SELECT version()").partition(" on ")[0])

@@ -16,7 +16,10 @@ class Bare(Adapter):
     kinds = ("coroutine",)
     thread_safe = False
     guarantee = "each claim and each settlement is as durable as Backburner's; nothing else is done"
-    settings = f"the bare client in one loop that claims and settles {BEST} jobs at a time at its best"
+    settings = (
+        f"the bare client in one loop that claims and settles {BEST} jobs at a time at its best; nothing "
+        "wakes it: it looks every millisecond"
+    )
 
     def prepare(self) -> None:
         loop(URL).prepare(URL)
