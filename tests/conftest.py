@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -16,6 +17,9 @@ pytest_plugins = ["tests.servers.fixtures"]
 # No deadline for an example: a busy machine is no reason to fail.
 settings.register_profile("backburner", settings(), deadline=None)
 settings.load_profile("backburner")
+
+# A shell lets what it starts in the background ignore Ctrl-C, which all that is started from there inherits.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
