@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import resource
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -97,8 +96,8 @@ def test_the_first_wait_ends_soon_for_one_more_look(broker: PostgresBroker) -> N
 
 
 async def test_a_thread_wakes_a_coroutine(broker: PostgresBroker) -> None:
-    with broker.waiter(["queue:default"]) as waiter:
-        threading.Thread(target=add, args=(broker,)).start()
+    with broker.waiter(["queue:default"]) as waiter, ThreadPoolExecutor(1) as thread:
+        thread.submit(add, broker)
         for _ in range(6):
             if await asyncio.wait_for(waiter.wait_async(5), 30):
                 return
