@@ -56,8 +56,10 @@ def test_a_job_goes_to_one_of_many_threads_that_claim_at_once(store: Store, othe
             for job in batch
         ]
     assert sorted(ids(found)) == sorted(ids(jobs))
-    assert {job.token for job in found} == {1}
+    assert {job.attempt for job in found} == {1}
     if store.can(Capability.LOOKUP):
+        # A transport may have given a job to one, and on to another who was faster: that takes a token.
+        assert {job.token for job in found} == {1}
         assert store.do(store.broker.queues())[0].counts == {"succeeded": len(jobs)}
     assert store.claim(10) == []
 
