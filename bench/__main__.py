@@ -30,6 +30,16 @@ def _measures(_context: click.Context, _option: click.Parameter, given: str) -> 
     return names
 
 
+def _sizes(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+    sizes = {}
+    for each in given:
+        name, _, count = each.partition("=")
+        if name not in Sizes._fields or not count.isdecimal():
+            raise click.BadParameter(f"{each!r} is not NAME=COUNT with one of {', '.join(Sizes._fields)}")
+        sizes[name] = int(count)
+    return sizes
+
+
 def _systems(peers: str, brokers: str) -> list[System]:
     try:
         return [*chosen(peers, brokers)]
@@ -59,6 +69,9 @@ def show(record: Record, console: Console) -> None:
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Rounds.")
 @click.option("--short", is_flag=True, help="Tiny counts: shows that all works, measures nothing.")
 @click.option(
+    "--size", "sizes", multiple=True, callback=_sizes, metavar="NAME=COUNT", help="Another count than usual."
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Keep the samples in this file: all of them."
 )
 @click.option(
@@ -75,11 +88,13 @@ def main(
     measures: tuple[str, ...],
     repeats: int,
     short: bool,
+    sizes: dict[str, int],
     json_file: Path | None,
     page_file: Path | None,
 ) -> None:
     options = {"peers": peers, "brokers": brokers, "measures": ",".join(measures), "repeats": str(repeats)}
     command = ["python", "-m", "bench", *(f"--{name}={value}" for name, value in options.items())]
+    command += [f"--size={name}={count}" for name, count in sizes.items()] + ["--short"] * short
     systems = _systems(peers, brokers)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, as after Ctrl-C
     with Console(stderr=True).status("") as status:
@@ -87,8 +102,8 @@ def main(
             systems,
             measures,
             repeats,
-            SHORT if short else Sizes(),
-            shlex.join([*command, *(["--short"] if short else [])]),
+            (SHORT if short else Sizes())._replace(**sizes),
+            shlex.join(command),
             status.update,
             partial(_keep, json_file),
         )

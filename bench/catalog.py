@@ -1,4 +1,4 @@
-"""The systems that are measured, and how `--systems` and `--peers` choose among them."""
+"""The systems that are measured, and how `--peers` and `--brokers` choose among them."""
 
 from __future__ import annotations
 

@@ -35,10 +35,21 @@ class Sizes(NamedTuple):
     """Seconds."""
     deep: int = 1_000_000
     """Jobs that wait while others are run."""
+    grow: int = 100_000
+    """Jobs of the further drains after which memory is looked at again."""
 
 
 SHORT = Sizes(
-    enqueue=50, bulk=500, drain=500, awaited=50, moments=3, computes=20, pickups=10, idle=0.5, deep=2_000
+    enqueue=50,
+    bulk=500,
+    drain=500,
+    awaited=50,
+    moments=3,
+    computes=20,
+    pickups=10,
+    idle=0.5,
+    deep=2_000,
+    grow=500,
 )
 """Shows that all works, and measures nothing."""
 
@@ -51,6 +62,9 @@ class Description(msgspec.Struct, frozen=True):
     guarantee: str
     settings: str
     versions: dict[str, str]
+    at_least_once: bool = True
+    without: tuple[str, ...] = ()
+    """Measures that would say nothing of it."""
 
     def first(self, *ways: str) -> str | None:
         """The first of these ways to enqueue that there is."""

@@ -1,4 +1,4 @@
-"""`docs/benchmarks.md` and its pictures, made of the record of a run: `python -m bench.page RECORD`."""
+"""`docs/benchmarks.md` and its pictures, made of the records of runs: `python -m bench.page RECORD…`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ import msgspec
 
 from bench.measures import TITLES
 from bench.report import Table, order, tables
-from bench.run import Record
+from bench.run import Record, joined
 from peers.environments import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
 
-Backburner, the bare loop of each broker (`bench/bare`), and other libraries, all measured alike in one run of
+Backburner, the bare loop of each broker (`bench/bare`), and other libraries, all measured alike by
 
 ```sh
-{command} --json=run.json
-python -m bench.page run.json
+{commands}
 ```
 
-There {rounds}. In each the systems took turns at every step, each on a fresh broker. A figure is the median
+In each round the systems took turns at every step, each on a fresh broker. A figure is the median
 of the rounds, with the lowest and the highest in brackets. Absolute figures are this machine's: compare
 ratios. A job of any library counts itself in a file that all processes map (`bench/tally.py`); a drain is
 over when all have, whatever the library still does about them.
@@ -37,10 +36,7 @@ def write(record: Record, page: Path = PAGE) -> None:
     drawn = {
         TITLES[measure]: draw(record, measure, pictures) for measure in TITLES if record.figures(measure)
     }
-    rounds = max((each.round for each in record.samples), default=0)
-    introduction = INTRODUCTION.format(
-        command=record.command, rounds="was one round" if rounds == 1 else f"were {rounds} rounds"
-    )
+    introduction = INTRODUCTION.format(commands=_commands(record))
     parts = [introduction, *map(markdown, _setting(record))]
     for table in tables(record):
         picture = drawn.get(table.title)
@@ -51,6 +47,16 @@ def write(record: Record, page: Path = PAGE) -> None:
             "## What failed\n\n" + "".join(f"- {each.splitlines()[0]}\n" for each in record.failures)
         )
     page.write_text("\n".join(parts))
+
+
+def _commands(record: Record) -> str:
+    """What makes this page again."""
+    lines = record.command.splitlines()
+    if len(lines) == 1:
+        return f"{lines[0]} --write"
+    files = [f"run-{number}.json" for number in range(1, len(lines) + 1)]
+    runs = [f"{line} --json={file}" for line, file in zip(lines, files, strict=True)]
+    return "\n".join([*runs, f"python -m bench.page {' '.join(files)}"])
 
 
 def markdown(table: Table, picture: str = "") -> str:
@@ -107,8 +113,8 @@ def draw(record: Record, measure: str, folder: Path) -> Path:
 COLOURS = {"bare": "lightsteelblue", "backburner": "darkorange"}
 
 
-def main(file: str, page: str = str(PAGE)) -> None:
-    write(msgspec.json.decode(Path(file).read_bytes(), type=Record), Path(page))
+def main(*files: str) -> None:
+    write(joined([msgspec.json.decode(Path(file).read_bytes(), type=Record) for file in files]))
 
 
 if __name__ == "__main__":

@@ -70,15 +70,17 @@ def _aims(record: Record) -> Iterator[Table]:
     rows = [
         (
             aim.text,
-            number(median(ratios) * aim.limit),
-            spread(ratios),
-            "met" if aim.met(ratios) else "not met",
+            number(median(value for value, _ in rounds)),
+            ("at most " if aim.most else "") + number(median(goal for _, goal in rounds)),
+            spread([value / goal for value, goal in rounds]),
+            "met" if aim.met(rounds) else f"not met: {aim.reason}".removesuffix(": "),
         )
         for aim in AIMS
-        if (ratios := aim.reached(record))
+        if (rounds := aim.reached(record))
     ]
     if rows:
-        yield Table("Aims", ("aim", "measured", "÷ limit", "verdict"), rows)
+        words = "The ratio is that of a round, as the goal is."
+        yield Table("Aims", ("aim", "measured", "goal", "ratio", "verdict"), rows, words)
 
 
 def _gaps(record: Record) -> Iterator[Table]:

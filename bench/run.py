@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import msgspec.structs
 import psutil
 
 from bench import measures
@@ -66,6 +67,22 @@ class Record(msgspec.Struct, kw_only=True):
         return next(each.unit for each in self.samples if (each.measure, each.figure) == (measure, figure))
 
 
+def joined(records: Sequence[Record]) -> Record:
+    """One of several runs on one machine: the rounds of the later ones come after those of the first."""
+    first, *others = records
+    whole = msgspec.structs.replace(first, samples=[*first.samples], failures=[*first.failures])
+    for each in others:
+        last = max((sample.round for sample in whole.samples), default=0)
+        whole.command += f"\n{each.command}"
+        whole.brokers = {**each.brokers, **whole.brokers}
+        whole.systems = {**each.systems, **whole.systems}
+        whole.samples += [
+            msgspec.structs.replace(sample, round=last + sample.round) for sample in each.samples
+        ]
+        whole.failures += each.failures
+    return whole
+
+
 def run(
     systems: Sequence[System],
     names: Sequence[str],
@@ -100,7 +117,7 @@ def _take(
     record: Record, turn: int, measure: str, step: Step, system: System, places: Places, sizes: Sizes
 ) -> None:
     about = record.systems[system.name]
-    if not step.offered(about):
+    if measure in about.without or not step.offered(about):
         return
     try:
         with subject(system, about, places) as one:

@@ -2,17 +2,21 @@
 
 Each module has `insert`, which stores jobs; and `work`, which claims and settles so many at a time until it
 is told to stop, decodes each payload and awaits a coroutine. It has one process, one thread and one kind of
-job; no leases, retries, time limits, events or wake-ups.
+job; no leases, retries, time limits or events. `wake` and `hear` are the broker's own
+wake-up, with a job in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from importlib import import_module
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import msgspec
+
+from bench.systems import jobs
 
 MODULES = {"sqlite": "sqlite", "redis": "redis", "postgresql": "postgres", "amqp": "rabbitmq"}
 PAUSE = 0.001
@@ -34,6 +38,19 @@ class Loop(Protocol):
         """At most `BULK` in one transaction, or unconfirmed. All are safe when it returns."""
 
     async def work(self, url: str, batch: int, stopped: Stopped) -> None: ...
+
+    def wake(self, url: str, payload: bytes) -> None: ...
+
+    async def hear(self, url: str, stop: asyncio.Event) -> None: ...
+
+
+async def until(stop: asyncio.Event, hearing: Coroutine[None, None, None]) -> None:
+    """Call it off then. A first job says that it hears."""
+    await jobs.arun("noop", 0.0)
+    task = asyncio.ensure_future(hearing)
+    await stop.wait()
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def slices(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

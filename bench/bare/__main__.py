@@ -1,4 +1,6 @@
-"""A worker that is nothing but the bare loop: `python -m bench.bare URL BATCH`, until SIGTERM."""
+"""A worker that is nothing but the bare loop: `python -m bench.bare URL BATCH`, until SIGTERM; with a batch
+of 0 it hears and does not claim.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from bench.bare import loop
 async def main(url: str, batch: int) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await loop(url).work(url, batch, stop.is_set)
+    if batch:
+        await loop(url).work(url, batch, stop.is_set)
+    else:
+        await loop(url).hear(url, stop)
 
 
 if __name__ == "__main__":

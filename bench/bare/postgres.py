@@ -16,7 +16,7 @@ from functools import cache
 
 import psycopg
 
-from bench.bare import PAUSE, Stopped, decode, encode, slices
+from bench.bare import PAUSE, Stopped, decode, encode, slices, until
 from bench.systems import jobs
 
 SCHEMA = """
@@ -73,6 +73,21 @@ async def work(url: str, batch: int, stopped: Stopped) -> None:
             for seq, token, payload in claimed:
                 settlements.append((seq, token, encode(await jobs.arun(*decode(payload)))))
             await asyncio.sleep(0 if claimed else PAUSE)
+
+
+def wake(url: str, payload: bytes) -> None:
+    _connection(url).execute("SELECT pg_notify('heard', %s)", [payload.decode()], prepare=True)
+
+
+async def hear(url: str, stop: asyncio.Event) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("LISTEN heard")
+        await until(stop, _hear(connection))
+
+
+async def _hear(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+    async for notification in connection.notifies():
+        await jobs.arun(*decode(notification.payload))
 
 
 @cache

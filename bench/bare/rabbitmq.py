@@ -16,7 +16,7 @@ from typing import Any
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from bench.bare import BULK, PAUSE, Stopped, decode
+from bench.bare import BULK, PAUSE, Stopped, decode, until
 from bench.systems import jobs
 
 QUEUE = "bare"
@@ -99,6 +99,31 @@ async def work(url: str, batch: int, stopped: Stopped) -> None:
             channel.basic_ack(together[-1][0], multiple=True)
         await asyncio.sleep(0 if together else PAUSE)
     await _close(channel)
+
+
+def wake(url: str, payload: bytes) -> None:
+    insert(url, [payload])
+
+
+async def hear(url: str, stop: asyncio.Event) -> None:
+    channel = await _channel(url)
+
+    def take(_: Any, method: Any, __: Any, body: bytes) -> None:
+        heard.put_nowait(decode(body))
+        channel.basic_ack(method.delivery_tag)
+
+    heard: asyncio.Queue[tuple[str, float]] = asyncio.Queue()
+    channel.basic_qos(
+        prefetch_count=AHEAD,
+        callback=lambda _: channel.basic_consume(QUEUE, on_message_callback=take),
+    )
+    await until(stop, _run(heard))
+    await _close(channel)
+
+
+async def _run(heard: asyncio.Queue[tuple[str, float]]) -> None:
+    while True:
+        await jobs.arun(*await heard.get())
 
 
 async def _channel(url: str) -> Any:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import cache
 from typing import Any, cast
 
 import redis
 import redis.asyncio
 
-from bench.bare import PAUSE, Stopped, decode, encode, slices
+from bench.bare import PAUSE, Stopped, decode, encode, slices, until
 from bench.systems import jobs
 
 TURN = """
@@ -67,6 +67,21 @@ async def work(url: str, batch: int, stopped: Stopped) -> None:
             for name, payload in zip(*found, strict=True) if found else ():
                 settlements += (name, encode(await jobs.arun(*decode(payload))))
             await asyncio.sleep(0 if found else PAUSE)
+
+
+def wake(url: str, payload: bytes) -> None:
+    _client(url).rpush("heard", payload)
+
+
+async def hear(url: str, stop: asyncio.Event) -> None:
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await until(stop, _hear(client))
+
+
+async def _hear(client: redis.asyncio.Redis) -> None:
+    while True:
+        _, payload = await cast("Awaitable[Any]", client.blpop(["heard"], timeout=0))
+        await jobs.arun(*decode(payload))
 
 
 @cache

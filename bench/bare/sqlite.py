@@ -13,9 +13,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
+from typing import BinaryIO, cast
 
-from bench.bare import PAUSE, Stopped, decode, encode, slices
+from bench.bare import PAUSE, Stopped, decode, encode, slices, until
 from bench.systems import jobs
 
 SCHEMA = """
@@ -72,6 +74,37 @@ async def work(url: str, batch: int, stopped: Stopped) -> None:
             result = await jobs.arun(*decode(payload))
             settlements.append((encode(result), time.time(), seq, token))
         await asyncio.sleep(0 if claimed else PAUSE)
+
+
+def wake(url: str, payload: bytes) -> None:
+    """SQLite has no wake-up of its own: a named pipe is what the system offers."""
+    os.write(_pipe(url), payload + b"\n")
+
+
+async def hear(url: str, stop: asyncio.Event) -> None:
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, _reading(url))
+    await until(stop, _hear(reader))
+    transport.close()
+
+
+async def _hear(reader: asyncio.StreamReader) -> None:
+    async for line in reader:
+        await jobs.arun(*decode(line))
+
+
+def _reading(url: str) -> BinaryIO:
+    return cast("BinaryIO", open(_pipe(url), "rb", buffering=0))  # closed with its transport
+
+
+@cache
+def _pipe(url: str) -> int:
+    path = f"{url.removeprefix('sqlite:///')}.heard"
+    with suppress(FileExistsError):
+        os.mkfifo(path)
+    # Open for both ways: it does not end with the last writer.
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 
 def _id() -> str:

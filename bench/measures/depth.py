@@ -10,9 +10,13 @@ from bench.figures import Description, Sample, Sizes, Step
 from bench.measures.drain import LIMIT
 from bench.subject import Subject
 
-SHALLOW, DEEP, SCHEDULED = "none behind", "many behind", "many scheduled"
+SHALLOW = "none behind"
 LATER = ("later", "async-later")
 STEP = 100_000
+
+
+def behind(count: int) -> str:
+    return f"{count:,} behind"
 
 
 def shallow(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
@@ -20,25 +24,25 @@ def shallow(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
 
 
 def deep(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
-    yield from _measure(DEEP, subject, sizes.drain, sizes.deep)
+    yield from _measure(behind(sizes.deep), subject, sizes.drain, sizes.deep)
 
 
 def scheduled(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
     how = subject.about.first(*LATER)
     assert how is not None
-    seconds = sum(count / subject.enqueue(how, count) for count in _pieces(sizes.deep))
+    seconds = sum(count / subject.enqueue(how, count) for count in pieces(sizes.deep))
     yield Sample("enqueue of what is scheduled", sizes.deep / seconds, "jobs/s")
-    yield from _measure(SCHEDULED, subject, sizes.drain, 0)
+    yield from _measure(f"{sizes.deep:,} scheduled", subject, sizes.drain, 0)
 
 
 def _measure(figure: str, subject: Subject, jobs: int, behind: int) -> Iterator[Sample]:
-    for count in _pieces(jobs + behind):
+    for count in pieces(jobs + behind):
         subject.fill(count)
     with subject.worker() as running:
         yield Sample(figure, subject.wait(running, count=jobs, limit=LIMIT).rate, "jobs/s")
 
 
-def _pieces(jobs: int) -> Iterator[int]:
+def pieces(jobs: int) -> Iterator[int]:
     for first in range(0, jobs, STEP):
         yield min(STEP, jobs - first)
 

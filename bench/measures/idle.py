@@ -1,6 +1,6 @@
 """A worker at its best load that has run one job and has nothing to do: memory (PSS) of all its processes,
 processor time of them and of the broker, and commands (Redis) or transactions (PostgreSQL) that the broker
-runs for it; and its memory after a drain.
+runs for it; and its memory after a drain and after more.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 from bench.figures import Sample, Sizes, Step
+from bench.measures.depth import pieces
 from bench.measures.drain import count, drained
 from bench.processes import busy, memory
 from bench.subject import Subject
@@ -17,6 +18,8 @@ SETTLE = 1.0
 """Seconds until a worker that has just become idle does nothing any more."""
 PSS = "memory"
 CPU = "processor time of the worker"
+COMMANDS = "the broker's commands"
+DRAINED, GROWN = "memory after a drain", "memory after more drains"
 
 
 def measure(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
@@ -35,11 +38,13 @@ def measure(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
             share = 100 * (busy(place.processes()) - broker) / seconds
             yield Sample("processor time of the broker", share, "% of a core")
         if commands is not None and (now := place.commands()) is not None:
-            yield Sample("the broker's commands", (now - commands) / seconds, "a second")
-        subject.fill(count(subject, sizes.drain))
-        drained(subject, running)
-        time.sleep(SETTLE)
-        yield Sample("memory after a drain", memory(running.family()), "MB")
+            yield Sample(COMMANDS, (now - commands) / seconds, "a second")
+        for figure, jobs in ((DRAINED, sizes.drain), (GROWN, sizes.grow)):
+            for piece in pieces(jobs):
+                subject.fill(count(subject, piece))
+                drained(subject, running)
+            time.sleep(SETTLE)
+            yield Sample(figure, memory(running.family()), "MB")
 
 
 STEPS = (Step(measure),)

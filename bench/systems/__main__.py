@@ -39,6 +39,8 @@ def describe(adapter: Adapter) -> dict[str, Any]:
         ],
         "guarantee": adapter.guarantee,
         "settings": adapter.settings,
+        "at_least_once": adapter.at_least_once,
+        "without": adapter.without,
         "versions": versions,
     }
 

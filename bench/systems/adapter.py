@@ -38,13 +38,17 @@ class Adapter:
     """Those whose versions are told."""
     kinds: ClassVar[tuple[str, ...]]
     """coroutine, function; `compute`, where there is a special way for what keeps a core busy; `retried`,
-    whose jobs are tried again as soon as the library can.
+    whose jobs are tried again as soon as the library can; `wake`, which are told and not stored.
     """
     guarantee: ClassVar[str]
     """What happens to a job whose worker or broker dies, with these settings."""
+    at_least_once: ClassVar[bool] = True
+    """Whether no job is lost with its worker."""
     settings: ClassVar[str]
     """All that is not a default, and the best load."""
 
+    without: ClassVar[tuple[str, ...]] = ()
+    """Measures that would say nothing of it."""
     thread_safe: ClassVar[bool] = True
     """Whether `send` may be called from many threads at once."""
 

@@ -27,6 +27,7 @@ class HueyAdapter(Adapter):
     packages = ("huey", "redis", "hiredis")
     kinds = ("function", "retried")
     guarantee = "at most once: a task leaves Redis before it is run"
+    at_least_once = False
     settings = f"its defaults, which keep results; at its best {CORES} processes; ten at once are ten threads"
 
     def send(self, kind: str, job: str, value: float) -> None:

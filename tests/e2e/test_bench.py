@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import msgspec.structs
 import pytest
 
 from bench import measures, page
-from bench.aims import Aim, Figure
+from bench.aims import Aim, Figure, peers, share, within
 from bench.catalog import SYSTEMS, chosen
 from bench.figures import Description
 from bench.report import order, spread
-from bench.run import Record, Taken
+from bench.run import Record, Taken, joined
 from bench.tally import Tally
 from peers.environments import PACKAGES
 
@@ -101,10 +102,40 @@ def test_an_aim_is_judged_by_ratios_within_a_round() -> None:
         Taken(3, "drain", "one@redis", "rate", 60.0, "jobs/s"),  # the other one failed
     )
     one, other = Figure("one@redis", "drain", "rate"), Figure("other@redis", "drain", "rate")
-    aim = Aim("at least half", one, 0.5, beside=other)
+    aim = Aim("at least half", one, share(0.5, other))
 
-    assert aim.reached(record) == pytest.approx([1.2, 1.2])
+    assert aim.reached(record) == [(60.0, 50.0), (6.0, 5.0)]
     assert aim.met(aim.reached(record))
+
+
+def test_an_aim_beside_others_counts_none_that_loses_jobs_and_ends_at_the_bare_loop() -> None:
+    record = a_record(
+        Taken(1, "drain", "backburner@redis", "rate", 65.0, "jobs/s"),
+        Taken(1, "drain", "bare@redis", "rate", 100.0, "jobs/s"),
+        Taken(1, "drain", "lossy@redis", "rate", 50.0, "jobs/s"),
+        Taken(1, "drain", "safe@redis", "rate", 15.0, "jobs/s"),
+        Taken(1, "drain", "slow@redis", "rate", 10.0, "jobs/s"),
+        Taken(1, "drain", "safe@rabbitmq", "rate", 90.0, "jobs/s"),
+    )
+    lossy = record.systems["lossy@redis"]
+    record.systems["lossy@redis"] = msgspec.structs.replace(lossy, at_least_once=False)
+    ours, bare = Figure("backburner@redis", "drain", "rate"), Figure("bare@redis", "drain", "rate")
+    four, ten = (peers(times, "redis", "drain", ("rate",), lossy=False) for times in (4, 10))
+
+    assert Aim("four times the best", ours, within(four, bare)).reached(record) == [(65.0, 60.0)]
+    assert Aim("ten times: more than can be", ours, within(ten, bare)).reached(record) == [(65.0, 60.0)]
+
+
+def test_the_records_of_several_runs_make_one_page(tmp_path: Path) -> None:
+    first = a_record(Taken(1, "drain", "one@redis", "rate", 60.0, "jobs/s"))
+    second = a_record(Taken(1, "drain", "one@redis", "rate", 80.0, "jobs/s"))
+    second.command = "python -m bench --size=drain=9"
+
+    page.write(joined([first, second]), tmp_path / "page.md")
+
+    text = (tmp_path / "page.md").read_text()
+    assert "python -m bench --size=drain=9 --json=run-2.json" in text
+    assert "70 (60 – 80)" in text
 
 
 def test_a_figure_is_the_median_with_its_spread() -> None:
