@@ -194,7 +194,9 @@ def _environment(url: str) -> dict[str, str]:
 
 def _end(process: psutil.Popen) -> None:
     """Ask it to, and after a while end all that it has started."""
-    with suppress(psutil.NoSuchProcess):
-        process.terminate()
-    psutil.wait_procs([process], timeout=GRACE)
-    end_session(process.pid)
+    try:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+        psutil.wait_procs([process], timeout=GRACE)
+    finally:  # Ctrl-C, too, may come just here
+        end_session(process.pid)

@@ -57,11 +57,10 @@ class Signature:
     def decode(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments converted to the annotated types. Raises `CodecError` (also `ReferenceGone`)."""
         try:
+            args: tuple[Any, ...]
+            kwargs: dict[str, Any] = {}
             if payload[:1] == b"[" and not self._extra:
-                values = msgspec.structs.astuple(self._array.decode(payload))
-                if values and values[-1] is msgspec.UNSET:
-                    values = tuple(value for value in values if value is not msgspec.UNSET)
-                args, kwargs = values, dict[str, Any]()
+                args = self._array(payload)
             else:
                 args, kwargs = self._bind(msgspec.json.decode(payload))
             if _REFERENCE in payload:
@@ -90,13 +89,17 @@ class Signature:
             return Any  # names that only a type checker can see: a caller reads plain JSON values
 
     @cached_property
-    def _array(self) -> msgspec.json.Decoder[Any]:
+    def _array(self) -> Callable[[bytes], tuple[Any, ...]]:
+        """Reads positional arguments, of which those with a default may be missing at the end."""
         fields: list[Any] = [
             (f"p{i}", self._types[p.name]) + (() if p.default is p.empty else (msgspec.UNSET,))
             for i, p in enumerate(self._positional)
         ]
         shape = msgspec.defstruct("Arguments", fields, array_like=True, forbid_unknown_fields=True)
-        return self._codec.decoder(shape)
+        decode, values = self._codec.decoder(shape).decode, msgspec.structs.astuple
+        if all(p.default is p.empty for p in self._positional):
+            return lambda payload: values(decode(payload))
+        return lambda payload: tuple(each for each in values(decode(payload)) if each is not msgspec.UNSET)
 
     def _bind(self, raw: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         positional, named = (raw.pop("*", []), raw) if isinstance(raw, dict) else (raw, {})

@@ -19,6 +19,10 @@ from backburner.task import Kind
 
 MOST_AHEAD = 2048
 """Claimed and not started at most, above the free slots; larger batches gain little beyond it."""
+RAREST = 0.001
+"""Share of a kind that has not been seen for long. A claim may still bring too many of it, which go back.
+With a hundredth, two slots of a kind that never came held all claims down to 200 jobs, and the drain to half.
+"""
 WEIGHT = 0.2
 """Of the newest observation in each moving average."""
 
@@ -54,7 +58,7 @@ class Appetite:
     def wanted(self, running: Mapping[Kind, int], unstarted: Mapping[Kind, int]) -> Wanted:
         rooms = {kind: self._room(kind, running[kind], unstarted[kind]) for kind in self._slots}
         full = frozenset(kind for kind, room in rooms.items() if room <= 0)
-        limits = [room / max(self._share[kind], 0.01) for kind, room in rooms.items() if room > 0]
+        limits = [room / max(self._share[kind], RAREST) for kind, room in rooms.items() if room > 0]
         return Wanted(max(1, int(min(limits))) if limits else 0, full)
 
     def _room(self, kind: Kind, running: int, unstarted: int) -> int:

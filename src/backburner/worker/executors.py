@@ -1,4 +1,4 @@
-"""Where attempts run: coroutines on the loop, plain functions in threads; `processes.py` has the third place.
+"""Where attempts run: plain functions in threads; `coroutines.py` and `processes.py` have the other places.
 
 `Surrounded` puts asynchronous middleware around what runs elsewhere than on the loop.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from backburner import ambient
 from backburner.control import Stop
 from backburner.events import StuckThread
-from backburner.worker.call import acall, call
+from backburner.worker.call import call
 from backburner.worker.threads import Threads, Ticket
 
 if TYPE_CHECKING:
@@ -80,37 +79,6 @@ class Executor(Protocol):
         """Make the attempt end soon, if that can be done."""
 
     async def close(self) -> None: ...
-
-
-class Coroutines:
-    """Coroutine functions, each in a task on the worker's loop."""
-
-    def __init__(self, app: Backburner, loop: asyncio.AbstractEventLoop) -> None:
-        self._app = app
-        self._loop = loop
-        # From Python 3.12 a task can start at once: one that never waits costs no trip round the loop.
-        self._options: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
-
-    def start(self, run: Run) -> None:
-        run.handle = asyncio.Task(self._run(run), loop=self._loop, **self._options)
-
-    def interrupt(self, run: Run, reason: StopReason) -> None:
-        # A task that is cancelled before its first step ends without it, and nobody would hear of that.
-        self._loop.call_soon(run.handle.cancel)
-
-    async def close(self) -> None:
-        """Nothing is held between attempts."""
-
-    async def _run(self, run: Run) -> None:
-        value: bytes | None = None
-        error: BaseException | None = None
-        began = ambient.monotonic()
-        try:
-            value = await acall(self._app, run.task, run.job.payload, run.current)
-        except BaseException as raised:  # noqa: BLE001 - SystemExit and a cancellation are outcomes, too
-            error = raised
-        run.seconds = ambient.monotonic() - began
-        run.end(run, value, error, None)
 
 
 class ThreadCalls:

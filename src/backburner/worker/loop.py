@@ -37,8 +37,9 @@ from backburner.job import FORMAT
 from backburner.task import Kind
 from backburner.worker import outcome
 from backburner.worker.appetite import Appetite
+from backburner.worker.coroutines import Coroutines
 from backburner.worker.exchanges import Exchanges
-from backburner.worker.executors import Coroutines, Executor, Run, Surrounded, ThreadCalls
+from backburner.worker.executors import Executor, Run, Surrounded, ThreadCalls
 from backburner.worker.locked import Locked
 from backburner.worker.processes import ProcessDied, Processes
 from backburner.worker.queues import ordered, queues_of
