@@ -74,6 +74,9 @@ class JobRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """New jobs only: due that many seconds after the broker's now."""
     expires_in: float | None = None
     """New jobs only: `expires_at`, relative to the broker's now."""
+    stamp: bytes | None = None
+    """What the broker had written of it while it ran: where the same still stands, nothing was changed since.
+    Nobody else reads it."""
     flaw: str | None = None
     """Why what is stored of it cannot be read as it is. Such a job is not run, but quarantined."""
 

@@ -154,7 +154,7 @@ def use(job: JobRecord) -> None:
 
 def written(ends: list[Settlement]) -> None:
     """Each broker can write down how the claim ended."""
-    redis_schema.encode(redis_schema.settlement_rows(ends, []))
+    redis_schema.encode(redis_schema.settled(ends, [])[:3])
     assert postgres_rows.settlement_rows(ends)
     for each in ends:
         assert each.log is None or flaws.attempt(msgspec.json.encode(each.log)) == each.log

@@ -30,7 +30,7 @@ from backburner.brokers.forks import begins_anew
 from backburner.brokers.redis import address
 from backburner.brokers.redis.driver import Driver
 from backburner.brokers.redis.inspector import RedisInspector
-from backburner.brokers.redis.schema import new_jobs, pairs, record, settlement_rows
+from backburner.brokers.redis.schema import new_jobs, pairs, record, settled
 from backburner.brokers.redis.steps import Do
 from backburner.brokers.redis.wake import Wakes
 from backburner.job import JobRecord
@@ -94,13 +94,18 @@ class RedisBroker(RedisInspector):
 
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
         blobs: list[bytes] = []
-        groups, rows = settlement_rows(settlements, blobs)
+        groups, quick, rows, order = settled(settlements, blobs)
         wanted = () if claim is None else (claim.worker, claim.queues, claim.limit, claim.exclude)
-        lost, claimed = yield Do("exchange", (groups, rows, *wanted), blobs, again=False)
-        jobs = [*map(record, claimed)]
+        lost, given = yield Do("exchange", (groups, quick, rows, *wanted), blobs, again=False)
+        jobs = [*map(record, given)]
         if jobs:
             self._driver.clock.saw(jobs[-1].started_at or 0.0)
-        return Exchange(jobs, [settlements[number - 1].job.id for number in lost])
+        damaged = [row[-1] for row, job in zip(given, jobs, strict=True) if job.flaw is not None]
+        if damaged and claim is not None:
+            buried = yield Do("bury_held", (claim.worker,), damaged)
+            gone = {each.decode(errors="replace") for each in buried}
+            jobs = [job for job in jobs if job.id not in gone]
+        return Exchange(jobs, [order[number - 1].job.id for number in lost])
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:
         return [*map(record, (yield Do("held", (worker,))))]

@@ -6,7 +6,7 @@ The keys are described in the scripts: a job in `job.lua`, the lines of the queu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,8 +45,19 @@ _CHANGING = (
 )
 
 
+SHORT = 5
+"""Values of a row without result, progress and checkpoint."""
+UNTOUCHED = b"\xc0\xc0\xc0\xc0"
+"""The end of what changes of a job that runs, and that nobody has cancelled or waits for."""
+
+
 def record(row: Sequence[Any]) -> JobRecord:
-    """One row of `job.lua`: head, payload, options, what changes, result, progress, checkpoint, id."""
+    """One row of `job.lua`: head, payload, options, what changes, result, progress, checkpoint, id; of a job
+    that never ran `claim.lua` leaves out what it has not.
+    """
+    if len(row) == SHORT:
+        *first, job_id = row
+        row = (*first, None, None, None, job_id)
     try:
         job = _read(row)
     except flaws.DAMAGE:
@@ -128,6 +139,9 @@ def _read(row: Sequence[Any]) -> JobRecord:
         checkpoint,
         flaws.options(options),
         seq,
+        None,
+        None,
+        changing if state is State.RUNNING else None,
     )
 
 
@@ -146,28 +160,38 @@ def new_jobs(jobs: Sequence[JobRecord], blobs: list[bytes]) -> tuple[list[Any], 
     return [*heads], rows
 
 
-def settlement_rows(settlements: Iterable[Settlement], blobs: list[bytes]) -> tuple[list[Any], list[Any]]:
-    """The groups and the rows of `settle.lua`; results and lines of history go to `blobs`."""
+class Settled(NamedTuple):
+    """What `settle.lua` is given; results, stamps and lines of history go to the blobs."""
+
+    groups: list[Any]
+    quick: list[Any]
+    rows: list[Any]
+    order: list[Settlement]
+    """As they are counted there: the quick ones first."""
+
+
+def settled(settlements: Iterable[Settlement], blobs: list[bytes]) -> Settled:
     groups: dict[tuple[Any, ...], int] = {}
+    quick: list[Any] = []
     rows: list[tuple[Any, ...]] = []
+    order: list[Settlement] = []
+    others: list[Settlement] = []
     for each in settlements:
-        job, result = each.job, None
+        job, result, now = each.job, 0, each.now
         if each.result is not None:
             blobs.append(each.result)
             result = len(blobs)
-        key = (
-            job.worker,
-            job.queue,
-            job.task,
-            job.priority,
-            each.verb,
-            each.state,
-            each.keep,
-            each.now // 60,
-        )
+        key = (job.worker, job.queue, job.task, job.priority, each.verb, each.state, each.keep, now // 60)
         group = groups.setdefault(key, len(groups) + 1)
-        row: tuple[Any, ...] = (group, job.id, job.token, each.now, result)
-        if each.state is not State.SUCCEEDED or each.follow_ups:
+        success = each.state is State.SUCCEEDED and not each.follow_ups
+        if success and job.stamp is not None and job.stamp.endswith(UNTOUCHED):
+            blobs.append(job.stamp)
+            seconds = now - (job.started_at or now)
+            quick += (group, job.id, job.locator, job.token, now, seconds, result, len(blobs))
+            order.append(each)
+            continue
+        row: tuple[Any, ...] = (group, job.id, job.token, now, result or None)
+        if not success:
             log = None
             if each.log is not None:
                 blobs.append(_json(each.log))
@@ -175,7 +199,8 @@ def settlement_rows(settlements: Iterable[Settlement], blobs: list[bytes]) -> tu
             new = new_jobs(each.follow_ups, blobs) if each.follow_ups else None
             row += (each.attempt, each.crashes, each.run_at, each.reason, log, new)
         rows.append(row)
-    return [*groups], rows
+        others.append(each)
+    return Settled([*groups], quick, rows, order + others)
 
 
 def lives(

@@ -1,5 +1,5 @@
 -- Settle these claims and make those.
--- given  groups and rows as in settle.lua; worker, queues, limit and excluded tasks of a claim, or nothing
+-- given  groups, quick ones and rows as in settle.lua; worker, queues, limit and excluded tasks of a claim, or nothing
 -- reply  [numbers of the refused rows, rows of the claimed jobs]
 -- {job}
 -- {counts}
@@ -10,8 +10,8 @@
 -- {settle}
 -- {bury}
 -- {claim}
-local lost, rows = settle(given[1], given[2]), {}
-local worker, queues, limit, excluded = given[3], given[4], given[5], given[6]
+local lost, rows = settle(given[1], given[2], given[3]), {}
+local worker, queues, limit, excluded = given[4], given[5], given[6], given[7]
 if worker then
     local exclude
     for _, task in ipairs(excluded) do

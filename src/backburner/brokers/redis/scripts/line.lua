@@ -7,19 +7,32 @@ local function line_of(queue, priority)
     return base .. 'waiting:' .. priority .. ':' .. queue
 end
 
+local function line_entered(head)
+    local queue, priority = head[QUEUE], head[PRIORITY]
+    local lines = entering[queue]
+    if not lines then
+        lines = {}
+        entering[queue] = lines
+    end
+    local line = lines[priority]
+    if not line then
+        line = {}
+        lines[priority] = line
+    end
+    return line
+end
+
+-- A new job that is due now. A score is written as text, and this one once for all of them.
+local NOW = exact(now)
+local function enter_now(head, seq, id)
+    local line = line_entered(head)
+    line[#line + 1] = NOW
+    line[#line + 1] = string.format('%015d', seq) .. id
+end
+
 local function enter(head, s, id)
     if s[STATE] == 'queued' then
-        local queue, priority = head[QUEUE], head[PRIORITY]
-        local lines = entering[queue]
-        if not lines then
-            lines = {}
-            entering[queue] = lines
-        end
-        local line = lines[priority]
-        if not line then
-            line = {}
-            lines[priority] = line
-        end
+        local line = line_entered(head)
         line[#line + 1] = s[RUN]
         line[#line + 1] = member(s, id)
     else

@@ -43,6 +43,10 @@ for i = 1, #begin, 2 do
                 something = true
             elseif call('TYPE', jobs .. job).ok == 'hash' and not string.find(' ' .. (listeners or '') .. ' ', ' ' .. listener .. ' ', 1, true) then
                 call('HSET', jobs .. job, 'w', listeners and listeners .. ' ' .. listener or listener)
+                if s then -- it looks touched from now on, for `settle.lua` wakes nobody else
+                    s[CANCEL] = s[CANCEL] or false
+                    write(job, s)
+                end
             end
         else
             local key = base .. 'listeners:' .. topic

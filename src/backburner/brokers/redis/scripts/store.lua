@@ -41,30 +41,41 @@ end
 local function store(new, kept, lived)
     local heads, rows, arrivals, packed_heads = new[1], new[2], {}, {}
     local seq = call('INCRBY', base .. 'seq', #rows) - #rows
+    -- What changes of a job that is due at once and never expires, but for its seq: not packed value by value.
+    local start, rest = '\158\166queued', cmsgpack.pack(now, now) .. '\192\0\0\0\192\192\192\192\192\192'
     for i, head in ipairs(heads) do
         packed_heads[i] = '\148' .. cmsgpack.pack(head[1], head[2], head[3], head[4]) -- an array of 4 (0x94)
     end
     for i, row in ipairs(rows) do
         if not kept[i] then
-            local id, run, head = row[NEW_ID], due(row), heads[row[NEW_HEAD]]
-            local expires = row[NEW_EXPIRES_IN] and now + row[NEW_EXPIRES_IN] or row[NEW_EXPIRES]
-            local s = lived and lived[i] or {run > now and 'scheduled' or 'queued', 0, now, run, expires, 0, 0, 0}
-            s[SEQ] = seq + i
-            call('HSET', jobs .. id, 'h', packed_heads[row[NEW_HEAD]], 's', packed(s), 'p', blob(row[NEW_PAYLOAD]))
+            local id, head, number = row[NEW_ID], heads[row[NEW_HEAD]], seq + i
+            local data
+            if row[NEW_RUN] == 0 and not (row[NEW_DELAY] or row[NEW_EXPIRES] or row[NEW_EXPIRES_IN] or lived) then
+                data = start .. cmsgpack.pack(number) .. rest
+                count(head, 'queued', 1)
+                enter_now(head, number, id)
+            else
+                local run = due(row)
+                local expires = row[NEW_EXPIRES_IN] and now + row[NEW_EXPIRES_IN] or row[NEW_EXPIRES]
+                local s = lived and lived[i] or {run > now and 'scheduled' or 'queued', 0, now, run, expires, 0, 0, 0}
+                s[SEQ] = number
+                data = packed(s)
+                count(head, s[STATE], 1)
+                if s[STATE] == 'dead' then
+                    call('ZADD', base .. 'dead:' .. head[QUEUE], s[FINISHED] or now, member(s, id))
+                else
+                    enter(head, s, id)
+                end
+            end
+            call('HSET', jobs .. id, 'h', packed_heads[row[NEW_HEAD]], 's', data, 'p', blob(row[NEW_PAYLOAD]))
             if row[NEW_OPTIONS] then
                 call('HSET', jobs .. id, 'o', blob(row[NEW_OPTIONS]))
             end
             if head[KEY] then
                 call('SET', base .. 'key:' .. head[KEY], id)
             end
-            arrivals[#arrivals + 1] = seq + i
+            arrivals[#arrivals + 1] = number
             arrivals[#arrivals + 1] = id
-            count(head, s[STATE], 1)
-            if s[STATE] == 'dead' then
-                call('ZADD', base .. 'dead:' .. head[QUEUE], s[FINISHED] or now, member(s, id))
-            else
-                enter(head, s, id)
-            end
         end
     end
     bulk('ZADD', base .. 'arrival', arrivals)
