@@ -105,7 +105,8 @@ class RedisBroker(RedisInspector):
             buried = yield Do("bury_held", (claim.worker,), damaged)
             gone = {each.decode(errors="replace") for each in buried}
             jobs = [job for job in jobs if job.id not in gone]
-        return Exchange(jobs, [order[number - 1].job.id for number in lost])
+        refused = sorted(order[number - 1] for number in lost)
+        return Exchange(jobs, [settlements[place].job.id for place in refused])
 
     def held(self, worker: str) -> Operation[list[JobRecord]]:
         return [*map(record, (yield Do("held", (worker,))))]

@@ -166,17 +166,18 @@ class Settled(NamedTuple):
     groups: list[Any]
     quick: list[Any]
     rows: list[Any]
-    order: list[Settlement]
-    """As they are counted there: the quick ones first."""
+    order: list[int]
+    """Places of the settlements as they are counted there: the quick ones first."""
 
 
-def settled(settlements: Iterable[Settlement], blobs: list[bytes]) -> Settled:
+def settled(settlements: Sequence[Settlement], blobs: list[bytes]) -> Settled:
     groups: dict[tuple[Any, ...], int] = {}
     quick: list[Any] = []
     rows: list[tuple[Any, ...]] = []
-    order: list[Settlement] = []
-    others: list[Settlement] = []
-    for each in settlements:
+    order: list[int] = []
+    others: list[int] = []
+    behind: set[str] = set()
+    for place, each in enumerate(settlements):
         job, result, now = each.job, 0, each.now
         if each.result is not None:
             blobs.append(each.result)
@@ -184,11 +185,12 @@ def settled(settlements: Iterable[Settlement], blobs: list[bytes]) -> Settled:
         key = (job.worker, job.queue, job.task, job.priority, each.verb, each.state, each.keep, now // 60)
         group = groups.setdefault(key, len(groups) + 1)
         success = each.state is State.SUCCEEDED and not each.follow_ups
-        if success and job.stamp is not None and job.stamp.endswith(UNTOUCHED):
+        # Of two settlements of one claim the first holds.
+        if success and job.stamp and job.stamp.endswith(UNTOUCHED) and job.id not in behind:
             blobs.append(job.stamp)
             seconds = now - (job.started_at or now)
             quick += (group, job.id, job.locator, job.token, now, seconds, result, len(blobs))
-            order.append(each)
+            order.append(place)
             continue
         row: tuple[Any, ...] = (group, job.id, job.token, now, result or None)
         if not success:
@@ -199,7 +201,8 @@ def settled(settlements: Iterable[Settlement], blobs: list[bytes]) -> Settled:
             new = new_jobs(each.follow_ups, blobs) if each.follow_ups else None
             row += (each.attempt, each.crashes, each.run_at, each.reason, log, new)
         rows.append(row)
-        others.append(each)
+        others.append(place)
+        behind.add(job.id)
     return Settled([*groups], quick, rows, order + others)
 
 
