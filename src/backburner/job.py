@@ -81,11 +81,22 @@ class JobRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """Why what is stored of it cannot be read as it is. Such a job is not run, but quarantined."""
 
 
+def new_ids(count: int) -> list[str]:
+    """UUIDs of version 7 (RFC 9562): they sort by time, and cannot be guessed from one another.
+
+    Chance is asked for once for all of them: for one it is a system call, half of what an id costs.
+    """
+    moment, chance = f"{int(ambient.wall() * 1000):012x}", ambient.entropy(10 * count).hex()
+    start = f"{moment[:8]}-{moment[8:]}-7"
+    parts = (chance[at : at + 20] for at in range(0, 20 * count, 20))
+    return [f"{start}{each[:3]}-{_VARIANT[each[3]]}{each[4:7]}-{each[7:19]}" for each in parts]
+
+
+_VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
+
+
 def new_id() -> str:
-    """A UUID of version 7 (RFC 9562): sorts by time, and cannot be guessed from another one."""
-    value = (int(ambient.wall() * 1000) << 80) | int.from_bytes(ambient.entropy(10))
-    text = f"{value & ~(0xF << 76) & ~(0x3 << 62) | 7 << 76 | 2 << 62:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return new_ids(1)[0]
 
 
 class Job(Generic[R]):

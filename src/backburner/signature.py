@@ -36,6 +36,7 @@ class Signature:
         self._signature = inspect.signature(function)
         parameters = self._signature.parameters.values()
         self._positional = [p for p in parameters if p.kind in _POSITIONAL]
+        self._names = [p.name for p in self._positional]
         self._extra = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
         named = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
         required = sum(p.default is p.empty for p in self._positional)
@@ -52,7 +53,7 @@ class Signature:
             except TypeError as error:
                 raise CodecError(f"{self._name}: {error}") from None
             value = call(self._name, bound.args, bound.kwargs)
-        return encode(self._codec, self._name, value, limit, [p.name for p in self._positional])
+        return encode(self._codec, self._name, value, limit, self._names)
 
     def decode(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments converted to the annotated types. Raises `CodecError` (also `ReferenceGone`)."""

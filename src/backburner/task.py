@@ -12,7 +12,7 @@ import msgspec
 
 from backburner import signature
 from backburner.errors import ConfigError
-from backburner.job import NO_OPTIONS, Job, JobRecord, Options, new_id
+from backburner.job import NO_OPTIONS, Job, JobRecord, Options, new_id, new_ids
 from backburner.retry import Retry
 
 if TYPE_CHECKING:
@@ -126,12 +126,17 @@ class Task(Generic[P, R]):
 
     def enqueue_many(self, calls: Iterable[Sequence[Any]]) -> list[Job[R]]:
         """One job for each sequence of positional arguments, in one round trip per thousand."""
-        return self.app.producer.store(self, [self.prepare(args, {}) for args in calls])
+        return self.app.producer.store(self, self._prepared(calls))
 
     async def aenqueue_many(self, calls: Iterable[Sequence[Any]]) -> list[Job[R]]:
-        return await self.app.producer.astore(self, [self.prepare(args, {}) for args in calls])
+        return await self.app.producer.astore(self, self._prepared(calls))
 
-    def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobRecord:
+    def _prepared(self, calls: Iterable[Sequence[Any]]) -> list[JobRecord]:
+        calls = [*calls]
+        ids = new_ids(len(calls))
+        return [self.prepare(args, {}, job_id) for args, job_id in zip(calls, ids, strict=True)]
+
+    def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], job_id: str | None = None) -> JobRecord:
         """The record of a job that calls this task; not stored yet."""
         place, limit = self.placement, self.app.settings.max_payload
         if self.signature is not None:
@@ -139,16 +144,10 @@ class Task(Generic[P, R]):
         else:
             value = signature.call(self.name, args, kwargs)
             payload = signature.encode(self.app.codec, self.name, value, limit)
-        record = JobRecord(
-            id=new_id(),
-            task=self.name,
-            payload=payload,
-            queue=place.queue,
-            priority=place.priority,
-            delay=place.delay,
-            key=place.idempotency_key,
-            options=place.options,
-        )
+        record = JobRecord(job_id or new_id(), self.name, payload, place.queue, place.priority)
+        record.delay = place.delay
+        record.key = place.idempotency_key
+        record.options = place.options
         if place.run_after is not None:
             record.run_at = place.run_after.timestamp()
         if isinstance(place.expires, datetime):
