@@ -98,7 +98,9 @@ def one_attempt_more() -> Any:
 
 def newest_first() -> Any:
     """A line that is served from its end."""
-    return instead("claim", "ORDER BY priority DESC, run_at, seq", "ORDER BY priority DESC, run_at DESC, seq")
+    return instead(
+        "claim_next", "ORDER BY priority DESC, run_at, seq", "ORDER BY priority DESC, run_at DESC, seq"
+    )
 
 
 def fire_without_its_job() -> Any:

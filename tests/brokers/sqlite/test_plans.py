@@ -17,8 +17,8 @@ BY_ID = "sqlite_autoindex_backburner_jobs_1 (id=?)"
 HOT = {
     "enqueue_find": {BY_ID, "backburner_jobs_key (key=?)"},
     "bound_depth": {"backburner_jobs_queued (queue=?)"},
-    "claim": {"backburner_jobs_queued (queue=?)"},
-    "claim_excluding": {"backburner_jobs_queued (queue=?)"},
+    "claim_next": {"backburner_jobs_queued (queue=?)"},
+    "claim_next_excluding": {"backburner_jobs_queued (queue=?)"},
     "held": {"backburner_jobs_running (worker=?)"},
     "heartbeat_cancels": {"backburner_jobs_running (worker=?)"},
     "stage_next": {"backburner_jobs_due"},
@@ -39,7 +39,7 @@ HOT = {
     "ahead": {BY_ID, "backburner_jobs_queued (queue=?)"},
 }
 # By the number of the row, which needs no index.
-DIRECT = {"settle", "settle_succeeded"}
+DIRECT = {"claim", "claimed", "claimed_rows", "settle", "settle_succeeded"}
 # Sorts what waits in one queue, which is bounded: the oldest may have any priority.
 SORTS = {"bound_drop": {"backburner_jobs_queued (queue=?)"}}
 # Asked for by people, who wait a moment.

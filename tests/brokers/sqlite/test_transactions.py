@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from backburner import lifecycle
-from backburner.brokers.base import Beat, Bound, Claim, Operation
+from backburner.brokers.base import Beat, Bound, Claim, Exchange, Operation
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.brokers.sqlite.steps import Begin, Do
 from backburner.errors import BrokerError, QueueFull
@@ -35,7 +35,7 @@ OPERATIONS: dict[str, tuple[Callable[[SqliteBroker], Operation[Any]], list[str]]
         lambda b: b.enqueue([new_job() for _ in range(1000)], {}),
         ["SAVEPOINT", *["INSERT"] * 1000, "RELEASE"],
     ),
-    "exchange": (exchange, ["SAVEPOINT", "UPDATE", "RELEASE", "INSERT", "UPDATE"]),
+    "exchange": (exchange, ["SAVEPOINT", "UPDATE", "RELEASE", "INSERT", "SELECT", "UPDATE", "SELECT"]),
     "heartbeat": (lambda b: b.heartbeat([Beat(worker="w", lease=9)]), ["UPDATE", "SELECT"]),
     "rescue": (lambda b: b.rescue(10, 3), ["DELETE", "SELECT"]),
     "note": (lambda b: b.note(new_job(), b"1", None), ["UPDATE"]),
@@ -366,3 +366,24 @@ def test_the_row_count_of_many_settlements_is_that_of_all(broker: SqliteBroker) 
     )
     cursor = own.execute("UPDATE t SET x = x + 10 FROM json_each('[1,2,3]') AS new WHERE x = new.value")
     assert cursor.rowcount == 2
+
+
+def test_a_claim_comes_back_as_few_rows_however_many_jobs_it_has(broker: SqliteBroker) -> None:
+    """Between two rows Python's global lock is given up and taken again, while jobs run."""
+    rows = []
+    broker.run(broker.enqueue([new_job() for _ in range(300)], {}))
+    broker.run(broker.heartbeat([Beat(worker="w", lease=60, new=True)]))
+    operation = broker.exchange([], Claim(worker="w", queues=("default",), limit=300))
+
+    def watched() -> Operation[Exchange]:
+        reply: Any = None
+        try:
+            while True:
+                reply = yield operation.send(reply)
+                rows.append(len(reply) if isinstance(reply, list) else 0)
+        except StopIteration as stop:
+            answer: Exchange = stop.value
+            return answer
+
+    assert len(broker.run(watched()).jobs) == 300
+    assert sum(rows) == 2

@@ -15,12 +15,12 @@ import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
 
 from backburner import lifecycle
+from backburner.brokers import flaws
 from backburner.brokers.base import (
     DRAIN_WINDOW,
     Beat,
@@ -44,8 +44,6 @@ from backburner.job import NO_OPTIONS, JobRecord
 from backburner.lifecycle import FINAL, Settlement, State
 
 T = TypeVar("T")
-_in_line = itemgetter(7, 22)
-_priority = itemgetter(4)
 
 
 class SqliteBroker(SqliteInspector):
@@ -154,17 +152,22 @@ class SqliteBroker(SqliteInspector):
                 left = claim.limit - len(jobs)
                 if left <= 0:
                     break
-                wanted = {"worker": claim.worker, "now": now, "queue": queue, "limit": left}
-                if claim.exclude:
-                    wanted["exclude"] = msgspec.json.encode(claim.exclude).decode()
-                    rows = yield Do("claim_excluding", wanted)
-                else:
-                    rows = yield Do("claim", wanted)
-                # RETURNING gives no order.
-                rows.sort(key=_in_line)
-                rows.sort(key=_priority, reverse=True)
-                jobs += map(schema.record, rows)
+                jobs += yield from self._claim(claim, queue, left, now)
         return Exchange(jobs, lost)
+
+    def _claim(self, claim: Claim, queue: str, limit: int, now: float) -> Operation[list[JobRecord]]:
+        wanted = {"worker": claim.worker, "queue": queue, "limit": limit}
+        if claim.exclude:
+            wanted["exclude"] = msgspec.json.encode(claim.exclude).decode()
+        [(seqs,)] = yield Do("claim_next_excluding" if claim.exclude else "claim_next", wanted)
+        if seqs == "[]":
+            return []
+        yield DoMany("claim", [{"worker": claim.worker, "now": now, "seqs": seqs}])
+        [(rows,)] = yield Do("claimed", {"seqs": seqs})
+        try:
+            return schema.claimed(rows, claim.worker, now)
+        except flaws.DAMAGE:
+            return [schema.record(row) for row in (yield Do("claimed_rows", {"seqs": seqs}))]
 
     def _settle(self, settlements: Sequence[Settlement]) -> Operation[Sequence[Settlement]]:
         yield Savepoint("set")

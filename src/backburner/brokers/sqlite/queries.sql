@@ -57,24 +57,20 @@ INSERT INTO backburner_attempts (job_id, token, attempt) VALUES (?, ?, ?)
 INSERT INTO backburner_rates (minute, queue, task, outcome, count, seconds) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET count = count + excluded.count, seconds = seconds + excluded.seconds
 
--- name: claim
--- A damaged record may say anything: a number that is too large to be counted on would fail the whole claim.
-UPDATE backburner_jobs
-SET state = 'running', attempt = min(attempt, 1000000000) + 1, token = min(token, 1000000000) + 1, worker = :worker, started_at = :now, progress = NULL
-WHERE seq IN (
+-- name: claim_next
+-- Which jobs are next, in order. Here and in `claimed` the answer is one row of JSON: between two rows Python takes its
+-- global lock, for which a thread waits 0.2 ms while jobs run.
+SELECT json_group_array(seq) FROM (
     SELECT seq FROM backburner_jobs
     WHERE state = 'queued' AND queue = :queue
       AND NOT EXISTS (SELECT 1 FROM backburner_queues WHERE name = :queue AND paused)
       AND EXISTS (SELECT 1 FROM backburner_workers WHERE id = :worker)
     ORDER BY priority DESC, run_at, seq LIMIT :limit
 )
-RETURNING {record}
 
--- name: claim_excluding
+-- name: claim_next_excluding
 -- Looks past jobs that this worker has no room for, but not for ever: 1,000 of them cost about a millisecond.
-UPDATE backburner_jobs
-SET state = 'running', attempt = min(attempt, 1000000000) + 1, token = min(token, 1000000000) + 1, worker = :worker, started_at = :now, progress = NULL
-WHERE seq IN (
+SELECT json_group_array(seq) FROM (
     SELECT seq FROM (
         SELECT seq, task FROM backburner_jobs
         WHERE state = 'queued' AND queue = :queue
@@ -84,7 +80,25 @@ WHERE seq IN (
     )
     WHERE task NOT IN (SELECT value FROM json_each(:exclude)) LIMIT :limit
 )
-RETURNING {record}
+
+-- name: claim
+-- A damaged record may say anything: a number that is too large to be counted on would fail the whole claim.
+UPDATE backburner_jobs
+SET state = 'running', attempt = min(attempt, 1000000000) + 1, token = min(token, 1000000000) + 1, worker = :worker,
+    started_at = :now, progress = NULL
+WHERE seq IN (SELECT value FROM json_each(:seqs))
+
+-- name: claimed
+-- All digits of a time: as a number of JSON it would have 15.
+SELECT json_group_array(json_array(
+    id, task, CAST(payload AS TEXT), queue, priority, format('%!.17g', created_at), format('%!.17g', run_at),
+    iif(expires_at IS NULL, NULL, format('%!.17g', expires_at)), attempt, token, crashes, reason, key, cancel_requested,
+    CAST(checkpoint AS TEXT), CAST(options AS TEXT), seq
+))
+FROM (SELECT value AS next FROM json_each(:seqs)) CROSS JOIN backburner_jobs ON seq = next
+
+-- name: claimed_rows
+SELECT {record} FROM (SELECT value AS next FROM json_each(:seqs)) CROSS JOIN backburner_jobs ON seq = next
 
 -- name: held
 SELECT {record} FROM backburner_jobs WHERE state = 'running' AND worker = ?

@@ -31,6 +31,86 @@ def record(row: tuple[Any, ...]) -> JobRecord:
     return job if flaws.sound(job) else _salvaged(row)
 
 
+def claimed(text: str, worker: str, now: float) -> list[JobRecord]:
+    """The answer of `claimed`. Raises `flaws.DAMAGE` when one of them is to be looked at more closely."""
+    if flaws.NO_TEXT in text:
+        raise ValueError("some of it was no UTF-8")
+    jobs = []
+    for (
+        job_id,
+        task,
+        payload,
+        queue,
+        priority,
+        created_at,
+        run_at,
+        expires_at,
+        attempt,
+        token,
+        crashes,
+        reason,
+        key,
+        cancel_requested,
+        checkpoint,
+        options,
+        seq,
+    ) in _claimed(text):
+        job = JobRecord(
+            job_id,
+            task,
+            payload.encode(),
+            queue,
+            priority,
+            State.RUNNING,
+            float(created_at),
+            float(run_at),
+            None if expires_at is None else float(expires_at),
+            attempt,
+            token,
+            crashes,
+            worker,
+            now,
+            None,
+            None,
+            reason,
+            key,
+            bool(cancel_requested),
+            None,
+            None if checkpoint is None else checkpoint.encode(),
+            flaws.options(options),
+            seq,
+        )
+        if not flaws.sound(job):
+            raise ValueError("one of them is not sound")
+        jobs.append(job)
+    return jobs
+
+
+_claimed = msgspec.json.Decoder(
+    list[
+        tuple[
+            str,
+            str,
+            str,
+            str,
+            int,
+            str,
+            str,
+            str | None,
+            int,
+            int,
+            int,
+            str | None,
+            str | None,
+            int,
+            str | None,
+            str | None,
+            int,
+        ]
+    ]
+).decode
+
+
 def _salvaged(row: tuple[Any, ...]) -> JobRecord:
     return flaws.salvaged(dict(zip(JobRecord.__struct_fields__, row, strict=False)), row[22])
 
