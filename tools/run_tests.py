@@ -21,7 +21,10 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ("3.11", "3.12", "3.13")
 # What an interpreter can change. The rest (browser, type checkers, documents) is run once.
-CORE = ("tests/unit", "tests/conformance", "tests/stateful", "tests/brokers")
+CORE = (
+    *("tests/unit", "tests/conformance", "tests/stateful", "tests/brokers"),
+    "tests/worker/test_coroutines.py",
+)
 # They wait for a server more than they run Python, and take minutes. Its shipped suite runs on each Python.
 ONCE = ("tests/conformance/test_rabbitmq_results.py", "tests/brokers/rabbitmq")
 
