@@ -136,13 +136,13 @@ def use(job: JobRecord) -> None:
         job.flaw.encode()
     job.worker = job.worker or "w"
     error = ErrorInfo("E", "no")
-    if job.flaw is not None or job.options.format > 1:
-        ends = [outcome.unread(job, SETTINGS, NOW)]
-    else:
+    refused = outcome.refused(job, SETTINGS, NOW)
+    ends = [] if refused is None else [refused]
+    if job.flaw is None and job.options.format <= 1:
         judged = outcome.judged(
             job, outcome.verdict(TASK, job, ValueError("no"), SETTINGS, NOW), SETTINGS, NOW
         )
-        ends = [judged, retrying(job, error, 1.0, NOW), dead(job, error, "no", NOW)]
+        ends += [judged, retrying(job, error, 1.0, NOW), dead(job, error, "no", NOW)]
         ends += [snoozed(job, 1.0, NOW), crashed(job, NOW, poison_after=3)]
     written(ends)
     history = [] if ends[0].log is None else [ends[0].log]

@@ -267,7 +267,7 @@ async def test_a_failing_callback_is_reported_and_costs_no_other_result() -> Non
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     with pool(1) as threads:
-        threads.submit(lambda: 0, lambda value, _: 1 / value)  # type: ignore[arg-type, operator]
+        threads.submit(lambda: 0, lambda value, _: 1 / value)
         assert await run(threads, lambda: 42) == (42, None)
     assert [type(context["exception"]) for context in reported] == [ZeroDivisionError]
 
@@ -304,7 +304,7 @@ def test_many_results_wake_the_loop_once() -> None:
     results: list[int | None] = []
     last = threading.Event()
     for number in range(100):
-        threads.submit(lambda number=number: number, lambda value, _: results.append(value))  # type: ignore[misc]
+        threads.submit(lambda number=number: number, lambda value, _: results.append(value))
     threads.submit(last.set, lambda *_: None)
     last.wait(LONG)
     assert threads.close(LONG) == []

@@ -51,14 +51,24 @@ class BlackBox:
             return cls(file.fileno(), slots), os.dup(file.fileno())
 
     def start(self, job_id: str) -> int:
-        """Note that a job starts; the slot to clear when it ends."""
-        slot = self._free.pop()
-        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _mark(job_id)
+        """Note that a job starts; the slot to give back when it has ended."""
+        slot = self.reserve()
+        self.note(slot, job_id)
         return slot
 
     def end(self, slot: int) -> None:
-        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _EMPTY
+        self.clear(slot)
         self._free.append(slot)
+
+    def reserve(self) -> int:
+        """A slot for a job that starts later, in a thread, where an interruption may strike at any moment."""
+        return self._free.pop()
+
+    def note(self, slot: int, job_id: str) -> None:
+        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _mark(job_id)
+
+    def clear(self, slot: int) -> None:
+        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _EMPTY
 
     def started(self) -> Started:
         """The jobs that were running when the process last wrote."""

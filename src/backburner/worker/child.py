@@ -104,7 +104,7 @@ async def beat(worker: Worker, options: WorkerOptions, line: messages.Line) -> N
     outgrown = False
     while True:
         line.send(
-            messages.Pulse(len(worker.running), worker.finished, worker.connected, worker.full, worker.idle)
+            messages.Pulse(worker.under_way, worker.finished, worker.connected, worker.full, worker.idle)
         )
         if not outgrown:
             why = outgrows(options, worker.finished)

@@ -105,7 +105,7 @@ class EmbeddedWorker:
             pid=os.getpid(),
             queues=tuple(worker.queues),
             tasks=tuple(self._app.tasks),
-            running=len(worker.running),
+            running=worker.under_way,
             concurrency=worker.concurrency,
             full=worker.full,
             quiet=worker.quiet,

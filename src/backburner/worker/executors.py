@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backburner import ambient
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from backburner.context import CurrentJob, StopReason
     from backburner.job import JobRecord
     from backburner.task import Task
+    from backburner.worker.blackbox import BlackBox
     from backburner.worker.outcome import Verdict
 
 STUCK_AFTER = 5.0
 """Seconds between asking a function to stop and reporting that it does not."""
+CLOCKS_DIFFER = 0.002
+"""Seconds by which a timer may strike before the time that it was set for, by another clock."""
 
 
 class Run:
@@ -33,7 +36,6 @@ class Run:
 
     __slots__ = (
         "abandoned",
-        "arm",
         "current",
         "end",
         "handle",
@@ -41,6 +43,7 @@ class Run:
         "limit",
         "seconds",
         "slot",
+        "stop",
         "task",
         "timer",
     )
@@ -52,22 +55,39 @@ class Run:
         current: CurrentJob,
         limit: float | None,
         end: Callable[[Run, bytes | None, BaseException | None, Verdict | None], None],
+        stop: Callable[[Run, StopReason], None],
     ) -> None:
         self.job = job
         self.task = task
         self.current = current
         self.limit = limit
         self.end = end
+        self.stop = stop
         self.seconds = 0.0
         """How long the function ran, measured where it ran: waiting for the loop does not count."""
         self.handle: Any = None
         self.timer: asyncio.TimerHandle | None = None
-        self.arm: Callable[[float], None] | None = None
-        """Sets the timer anew, for an executor whose attempts begin later; None without a time limit."""
         self.slot = 0
         """Its place in the black box."""
         self.abandoned = False
         """Its job was handed back, or belongs to another worker by now: what it gives is not recorded."""
+
+    def arm(self, seconds: float) -> None:
+        """Stop it in so many seconds from now, whatever was said before."""
+        self.disarm()
+        self.timer = asyncio.get_running_loop().call_later(seconds, self._time_is_up)
+
+    def disarm(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def _time_is_up(self) -> None:
+        # More only for a function that waited for a thread: see `ThreadCalls`.
+        left = (self.current.deadline or 0.0) - ambient.monotonic()
+        if left > CLOCKS_DIFFER and self.limit is not None:
+            self.arm(min(left, self.limit))
+        else:
+            self.stop(self, "timeout")
 
 
 class Executor(Protocol):
@@ -82,39 +102,58 @@ class Executor(Protocol):
 
 
 class ThreadCalls:
-    """Plain functions in a pool of threads."""
+    """Plain functions in a pool of threads.
 
-    def __init__(self, app: Backburner, loop: asyncio.AbstractEventLoop, size: int) -> None:
+    It may be given more than there are threads, with a deadline that never comes: an attempt begins when a
+    thread takes it, and only from then on its time limit runs and a crash is held against its job.
+    """
+
+    def __init__(
+        self, app: Backburner, loop: asyncio.AbstractEventLoop, size: int, blackbox: BlackBox | None
+    ) -> None:
         self._app = app
         self._loop = loop
+        self._blackbox = blackbox
         self._threads = Threads(size, loop)
 
     def start(self, run: Run) -> None:
-        run.handle = self._threads.submit(
-            partial(self._call, run), lambda value, error: run.end(run, value, error, None)
-        )
+        run.handle = self._threads.submit(self._call, _end, run)
 
     def interrupt(self, run: Run, reason: StopReason) -> None:
         ticket: Ticket = run.handle
         ticket.interrupt(Stop)
         self._loop.call_later(STUCK_AFTER, self._report, run)
 
+    def take_back(self) -> list[Run]:
+        """Those that have not begun, in their order: they will not, nor end."""
+        return [args[0] for _, _, _, args in self._threads.take_back()]
+
     async def close(self) -> None:
         self._threads.close(0.0)
 
     def _call(self, run: Run) -> bytes | None:
-        began = ambient.monotonic()
+        began, blackbox = ambient.monotonic(), self._blackbox
+        if run.current.deadline == math.inf and run.limit is not None:
+            run.current.deadline = began + run.limit
         try:
             if run.current.stop_reason is not None:  # said before this thread took the call
                 raise Stop
+            if blackbox is not None:
+                blackbox.note(run.slot, run.job.id)
             return call(self._app, run.task, run.job.payload, run.current)
         finally:
             run.seconds = ambient.monotonic() - began
+            if blackbox is not None:
+                blackbox.clear(run.slot)
 
     def _report(self, run: Run) -> None:
         if run.handle.running:
             self._app.events.emit(StuckThread(job=run.job, stack=run.handle.stack()))
             run.handle.interrupt(Stop)  # once more: what is raised inside a destructor ends there
+
+
+def _end(run: Run, value: bytes | None, error: BaseException | None) -> None:
+    run.end(run, value, error, None)
 
 
 class RaisedElsewhere(Exception):

@@ -21,19 +21,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 from backburner import ambient, lifecycle
 from backburner.brokers.base import Capability, Claim, Exchange, Waiter
 from backburner.context import CurrentJob, StopReason
-from backburner.control import Stop
 from backburner.errors import NotCommitted
 from backburner.events import LostLease, Started, UnknownTask
-from backburner.job import FORMAT
 from backburner.task import Kind
 from backburner.worker import outcome
 from backburner.worker.appetite import Appetite
@@ -41,10 +39,10 @@ from backburner.worker.coroutines import Coroutines
 from backburner.worker.exchanges import Exchanges
 from backburner.worker.executors import Executor, Run, Surrounded, ThreadCalls
 from backburner.worker.locked import Locked
-from backburner.worker.processes import ProcessDied, Processes
+from backburner.worker.options import THREADS_AHEAD
+from backburner.worker.processes import Processes
 from backburner.worker.queues import ordered, queues_of
 from backburner.worker.reports import Reports, claim_of, sorted_out
-from backburner.worker.threads import NotStarted
 from backburner.worker.waits import first
 
 if TYPE_CHECKING:
@@ -84,7 +82,8 @@ class Worker:
         self.running: dict[str, Run] = {}
         loop = asyncio.get_running_loop()
         coroutines: Executor = Coroutines(app, loop)
-        threads: Executor = ThreadCalls(app, loop, options.threads)
+        self._threads = ThreadCalls(app, loop, options.threads, blackbox)
+        threads: Executor = self._threads
         processes: Executor = Processes(options.cpu_processes)
         if app.middleware:
             threads, processes = Surrounded(app, threads), Surrounded(app, processes)
@@ -101,6 +100,7 @@ class Worker:
         self._unstarted: dict[Kind, deque[JobRecord]] = {kind: deque() for kind in kinds}
         self._blackbox = blackbox
         self._look_past_at = 0.0
+        self._looked_ahead_at = 0.0
         self._tell_started = False
         self._ends: Counter[Kind] = Counter()
         """Attempts that ended since the last exchange, and the seconds that they took in sum."""
@@ -129,6 +129,11 @@ class Worker:
     def concurrency(self) -> int:
         """Attempts that can run at once here."""
         return sum(self._slots.values())
+
+    @property
+    def under_way(self) -> int:
+        """Attempts that run here now."""
+        return max(0, len(self.running) - self._ahead)
 
     @property
     def full(self) -> tuple[str, ...]:
@@ -163,16 +168,20 @@ class Worker:
         loop.call_later(grace, self._interrupt.set)
         loop.call_later(grace + LAST_WORDS, self._exchanges.give_up)
         self._stopping = True
+        self._take_back()
         self._changed.set()
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """Stop these jobs for good, where they run here or wait for a slot."""
+        if not reasons:
+            return
+        self._take_back()
         for job_id in reasons.keys() & self.running.keys():
             run = self.running[job_id]
             run.job.reason = reasons[job_id]
             self._stop_run(run, "cancelled")
         now, keep = self.app.broker.now(), self.app.settings.keep_finished
-        for waiting in self._in_hand() if reasons else ():
+        for waiting in self._in_hand():
             for job in [job for job in waiting if job.id in reasons]:
                 waiting.remove(job)
                 self._send(lifecycle.cancelled(job, reasons[job.id], now, keep=keep))
@@ -180,6 +189,7 @@ class Worker:
     def lose(self, new_id: str) -> None:
         """The lease has gone to others: stop everything, and go on under a new id."""
         self.id = new_id
+        self._take_back()
         self._buffer.clear()
         self._locked.give_up()
         self._reports.completions.clear()
@@ -286,6 +296,7 @@ class Worker:
 
     def _drop(self, ids: set[str]) -> None:
         """These jobs went to others while they were in hand here."""
+        self._take_back()
         for waiting in self._in_hand():
             for job in [job for job in waiting if job.id in ids]:
                 waiting.remove(job)
@@ -298,7 +309,7 @@ class Worker:
             waits = [asyncio.ensure_future(self._changed.wait())]
             if self._stopping:
                 waits.append(asyncio.ensure_future(self._interrupt.wait()))
-            await first(waits, HOLD if any(self._in_hand()) else timeout)
+            await first(waits, HOLD if self._ahead or any(self._in_hand()) else timeout)
 
     async def _idle(self) -> None:
         """Nothing to claim: listen, look once more, then wait."""
@@ -309,7 +320,7 @@ class Worker:
         self._changed.clear()
         if not self._buffer and not self._stopping:
             poll = SECOND_LOOK if self._blind and self._vain < 2 else IDLE_POLL
-            longest = HOLD if any(self._in_hand()) else poll
+            longest = HOLD if self._ahead or any(self._in_hand()) else poll
             waits = [
                 asyncio.ensure_future(self._waiter.wait_async(longest)),
                 asyncio.ensure_future(self._changed.wait()),
@@ -325,18 +336,9 @@ class Worker:
     def _take(self, jobs: Iterable[JobRecord]) -> None:
         now = self.app.broker.now()
         for job in jobs:
-            task = self.app.tasks.get(job.task)
-            if job.flaw is not None or job.options.format > FORMAT:
-                self._send(outcome.unread(job, self.app.settings, now))
-            elif job.cancel_requested:
-                reason = job.reason or "cancelled"
-                self._send(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
-            elif job.expires_at is not None and job.expires_at <= now:
-                reason = f"expired: it had not started after {now - job.created_at:.0f} s"
-                self._send(lifecycle.cancelled(job, reason, now, keep=self.app.settings.keep_finished))
-            elif job.crashes >= self.app.settings.poison_after:
-                # Where the server hands jobs on by itself nobody has judged it yet.
-                self._send(lifecycle.poisoned(job, job.crashes, now))
+            task, refused = self.app.tasks.get(job.task), outcome.refused(job, self.app.settings, now)
+            if refused is not None:
+                self._send(refused)
             elif task is None:
                 self.app.events.emit(UnknownTask(job=job))
                 reason = f"no worker that claimed it has the code of task {job.task[:200]}"
@@ -356,11 +358,37 @@ class Worker:
         self._changed.set()
 
     def _start_waiting(self, kind: Kind) -> None:
-        waiting = self._unstarted[kind]
+        waiting, room = self._unstarted[kind], self._slots[kind]
+        if kind is Kind.THREAD and not (self.app.middleware or self._tell_started):
+            room += THREADS_AHEAD
         self._starting.add(kind)  # while this goes on, an attempt that ends at once need not ask for it
-        while waiting and self._busy[kind] < self._slots[kind]:
+        while waiting and self._busy[kind] < room:
             self._start(waiting.popleft())
         self._starting.discard(kind)
+
+    def _start_soon(self, kind: Kind) -> None:
+        if self._unstarted[kind] and kind not in self._starting and not self._stopping:
+            self._starting.add(kind)
+            asyncio.get_running_loop().call_soon(self._start_waiting, kind)
+
+    @property
+    def _ahead(self) -> int:
+        """Functions that wait for a thread, in the pool."""
+        return max(0, self._busy[Kind.THREAD] - self.options.threads)
+
+    def _take_back(self) -> None:
+        """What no thread has begun waits here again: something is to be decided about it."""
+        if not self._ahead:
+            return
+        for run in reversed(self._threads.take_back()):
+            run.disarm()
+            self._busy[Kind.THREAD] -= 1
+            if self._blackbox is not None:
+                self._blackbox.end(run.slot)
+            if not run.abandoned:
+                del self.running[run.job.id]
+                self._unstarted[Kind.THREAD].appendleft(run.job)
+        self._start_soon(Kind.THREAD)
 
     def _is_suspect(self, job: JobRecord) -> bool:
         """One more crash makes it a poison pill: it runs while no other suspect does, lest the guilty one
@@ -384,31 +412,25 @@ class Worker:
         limit = job.options.timeout
         if limit is None:
             limit = task.timeout if task.timeout is not None else self.app.settings.timeout
-        current = CurrentJob(self.app, job, None if limit is None else ambient.monotonic() + limit)
-        run = Run(job, task, current, limit, self._ended)
+        current = CurrentJob(self.app, job)
+        run = Run(job, task, current, limit, self._ended, self._stop_run)
+        ahead = self._busy[task.kind] >= self._slots[task.kind]
+        if limit is not None:
+            current.deadline = math.inf if ahead else ambient.monotonic() + limit
+            run.arm(limit)
         self.running[job.id] = run
         self._busy[task.kind] += 1
-        if limit is not None:
-            run.arm = partial(self._arm, run)
-            run.arm(limit)
         if self._tell_started:
             self.app.events.emit(Started(job=job))
         if self._blackbox is not None:
-            run.slot = self._blackbox.start(job.id)
+            run.slot = self._blackbox.reserve() if ahead else self._blackbox.start(job.id)
         self._executors[task.kind].start(run)
-
-    def _arm(self, run: Run, seconds: float) -> None:
-        """Stop the attempt in so many seconds from now, whatever was said before."""
-        if run.timer is not None:
-            run.timer.cancel()
-        run.timer = asyncio.get_running_loop().call_later(seconds, self._stop_run, run, "timeout")
 
     def _ended(
         self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None
     ) -> None:
         kind = run.task.kind
-        if run.timer is not None:
-            run.timer.cancel()
+        run.disarm()
         self._busy[kind] -= 1
         self.finished += 1
         if self._blackbox is not None:
@@ -421,31 +443,18 @@ class Worker:
         self._changed.set()
         if self._suspects and not self._stopping:
             asyncio.get_running_loop().call_soon(self._start_suspect)
-        if self._unstarted[kind] and kind not in self._starting and not self._stopping:
-            self._starting.add(kind)
-            asyncio.get_running_loop().call_soon(self._start_waiting, kind)
+        self._start_soon(kind)
 
     def _settlement(
         self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None
     ) -> Settlement:
-        now, settings, reason = self.app.broker.now(), self.app.settings, run.current.stop_reason
         if run.current.completion is not None:
             self._reports.completions[claim_of(run.job)] = run.current.completion
             if error is None and verdict is None:
                 error = NotCommitted()
         if error is None and verdict is None:
             return run.current.succeeded(value)
-        if verdict is not None:
-            return outcome.judged(run.job, verdict, settings, now)
-        assert error is not None
-        if isinstance(error, NotStarted):
-            return lifecycle.released(run.job, now)
-        if reason is not None and isinstance(error, asyncio.CancelledError | Stop):
-            return outcome.stopped(run.task, run.job, reason, run.limit, settings, now)
-        if isinstance(error, ProcessDied):
-            return lifecycle.crashed(run.job, now, poison_after=settings.poison_after)
-        verdict = outcome.verdict(run.task, run.job, error, settings, now)
-        return outcome.judged(run.job, verdict, settings, now)
+        return outcome.failed(run, error, verdict, self.app.settings, self.app.broker.now())
 
     def _stop_run(self, run: Run, reason: StopReason) -> None:
         if run.current.stop_reason is None and run.job.id in self.running:
@@ -468,6 +477,9 @@ class Worker:
     def _give_back(self) -> None:
         """Release what was claimed and cannot start: at once when stopping, else after a while."""
         now = self.app.broker.now()
+        if self._stopping or now > self._looked_ahead_at + HOLD / 4:
+            self._looked_ahead_at = now
+            self._take_back()
         for waiting in self._in_hand():
             while waiting and (self._stopping or now - (waiting[0].started_at or now) > HOLD):
                 job = waiting.popleft()

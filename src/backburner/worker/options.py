@@ -11,6 +11,11 @@ import msgspec
 
 from backburner.errors import ConfigError
 
+THREADS_AHEAD = 200
+"""Quick functions that wait in the pool for a thread at most: so that it goes from one to the next by itself.
+While each was brought by the event loop, most of a function's time went into waking each other.
+"""
+
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds, memory in megabytes."""
@@ -56,8 +61,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def slots(self) -> int:
-        """Attempts that can run at once in a process, at most."""
-        return self.concurrency + self.threads + self.cpu_processes
+        """Attempts that a process has begun or handed to its threads, at most."""
+        return self.concurrency + self.threads + THREADS_AHEAD + self.cpu_processes
 
     @classmethod
     def build(cls, given: dict[str, Any]) -> WorkerOptions:

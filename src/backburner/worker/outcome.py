@@ -5,11 +5,13 @@
 3. An attempt that was stopped ends by the reason for the stop: cancelled, released, or timed out.
 4. Everything else is a failure, and the retry policy decides.
 
-And what becomes of a job that cannot be begun, since not all of it can be read.
+And what becomes of a claimed job that is not to begin: not all of it can be read, or it is cancelled, expired
+or a poison pill by now.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import traceback
 from pathlib import Path
@@ -20,18 +22,20 @@ import msgspec
 
 from backburner import lifecycle
 from backburner.codec import ReferenceGone
-from backburner.control import Cancel, Dead, Snooze
+from backburner.control import Cancel, Dead, Snooze, Stop
 from backburner.errors import CodecError
 from backburner.job import FORMAT
 from backburner.lifecycle import ErrorInfo, Settlement
 from backburner.retry import class_name
 from backburner.words import storable
+from backburner.worker.threads import NotStarted
 
 if TYPE_CHECKING:
     from backburner.context import StopReason
     from backburner.job import JobRecord
     from backburner.settings import Settings
     from backburner.task import Task
+    from backburner.worker.executors import Run
 
 MAX_TRACEBACK = 16 * 1024
 _LIBRARY = str(Path(__file__).parent.parent)
@@ -39,6 +43,10 @@ _LIBRARY = str(Path(__file__).parent.parent)
 
 class ResultError(CodecError):
     """The task returned a value that has no JSON form."""
+
+
+class ProcessDied(Exception):
+    """A process ended without being asked to while it ran a job."""
 
 
 class Verdict(msgspec.Struct):
@@ -50,15 +58,25 @@ class Verdict(msgspec.Struct):
     delay: float = 0.0
 
 
-def unread(job: JobRecord, settings: Settings, now: float) -> Settlement:
-    """What becomes of a claimed job of which not all can be read: it is damaged, or of a newer version."""
+def refused(job: JobRecord, settings: Settings, now: float) -> Settlement | None:
+    """What becomes of a claimed job that is not to begin."""
     if job.flaw is not None:
         return lifecycle.quarantined(job, now)
-    reason = (
-        f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it knows "
-        f"{FORMAT}: it waits for a worker of that version; upgrade this one"
-    )
-    return lifecycle.snoozed(job, settings.unknown_task_delay, now, reason)
+    if job.options.format > FORMAT:
+        reason = (
+            f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it "
+            f"knows {FORMAT}: it waits for a worker of that version; upgrade this one"
+        )
+        return lifecycle.snoozed(job, settings.unknown_task_delay, now, reason)
+    if job.cancel_requested:
+        return lifecycle.cancelled(job, job.reason or "cancelled", now, keep=settings.keep_finished)
+    if job.expires_at is not None and job.expires_at <= now:
+        reason = f"expired: it had not started after {now - job.created_at:.0f} s"
+        return lifecycle.cancelled(job, reason, now, keep=settings.keep_finished)
+    if job.crashes >= settings.poison_after:
+        # Where the server hands jobs on by itself nobody has judged it yet.
+        return lifecycle.poisoned(job, job.crashes, now)
+    return None
 
 
 def verdict(  # noqa: PLR0911 - one line a case
@@ -110,6 +128,23 @@ def stopped(
         late = TimeoutError(f"time limit of {limit:g} s")
         return judged(job, verdict(task, job, late, settings, now), settings, now)
     return lifecycle.released(job, now, "interrupted: its worker stopped")
+
+
+def failed(
+    run: Run, error: BaseException | None, judgement: Verdict | None, settings: Settings, now: float
+) -> Settlement:
+    """What becomes of an attempt that did not return; `judgement` is given where it was judged already."""
+    task, job, reason = run.task, run.job, run.current.stop_reason
+    if judgement is None:
+        assert error is not None
+        if isinstance(error, NotStarted):
+            return lifecycle.released(job, now)
+        if reason is not None and isinstance(error, asyncio.CancelledError | Stop):
+            return stopped(task, job, reason, run.limit, settings, now)
+        if isinstance(error, ProcessDied):
+            return lifecycle.crashed(job, now, poison_after=settings.poison_after)
+        judgement = verdict(task, job, error, settings, now)
+    return judged(job, judgement, settings, now)
 
 
 def described(error: BaseException) -> ErrorInfo:

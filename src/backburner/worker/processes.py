@@ -26,7 +26,7 @@ import msgspec
 
 from backburner.control import Stop
 from backburner.job import JobRecord
-from backburner.worker.outcome import Verdict
+from backburner.worker.outcome import ProcessDied, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,10 +56,6 @@ class Reply(msgspec.Struct):
     verdict: Verdict | None = None
     completed: bool = False
     """It called `complete_in`, with that result."""
-
-
-class ProcessDied(Exception):
-    """A process ended without being asked to while it ran a job."""
 
 
 class _Slot:
@@ -188,7 +184,7 @@ class Processes:
 
 
 def _arm(run: Run, more: float) -> None:
-    if run.arm is not None and run.limit is not None:
+    if run.limit is not None:
         run.arm(run.limit + more)
 
 

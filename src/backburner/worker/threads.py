@@ -3,7 +3,8 @@
 1. ``submit`` puts the call on one queue that all threads read; while all are busy it first starts one more.
 2. A thread takes a call, runs it, and appends the outcome to a deque. It wakes the loop only when no wake-up
    is pending: whatever finishes until the loop comes round is delivered in one go, on the loop's thread.
-3. ``Ticket.interrupt`` raises an exception inside the thread. CPython delivers it a little later, when the
+3. What no thread has taken can be taken back: a call is taken by one thread or by the loop, never by both.
+4. ``Ticket.interrupt`` raises an exception inside the thread. CPython delivers it a little later, when the
    pool's own code or the next call may be running. So a ticket has a gate, a re-entrant lock: an interrupt
    is sent while holding it, and the thread takes it when the call ends and never gives it back.
    a. Once the gate is taken no interrupt can be sent for this ticket.
@@ -20,17 +21,18 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import takewhile
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
-T = TypeVar("T")
 Outcome = tuple[Any, BaseException | None]
+Done = Callable[..., None]
+Call = tuple["Ticket", Callable[..., Any], Done, tuple[Any, ...]]
 
 _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in_thread.argtypes = (ctypes.c_ulong, ctypes.py_object)
@@ -70,14 +72,14 @@ class Ticket:
         lines = traceback.StackSummary.extract(reversed(list(own))).format()
         return "".join(lines) if self.running else ""  # asked last: the thread may have gone on meanwhile
 
-    def run(self, call: Callable[[], Any]) -> Outcome:
-        """Run `call` on this thread, guarded as the module says (step 3)."""
+    def run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Outcome:
+        """Run ``call(*args)`` on this thread, guarded as the module says (step 4)."""
         outcome: Outcome | None = None
         try:
             try:
                 self._thread = threading.get_ident()
                 self.running = True
-                outcome = call(), None
+                outcome = call(*args), None
                 self._gate.acquire()
             except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the outcome of the call
                 outcome = outcome or (None, error)
@@ -105,14 +107,14 @@ class Threads:
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self._size = size
         self._loop = loop
-        self._queue: SimpleQueue[tuple[Ticket, Callable[[], Any], Callable[..., None]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Call | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._open: set[Ticket] = set()
-        self._finished: deque[tuple[Ticket, Callable[..., None], Outcome]] = deque()
+        self._finished: deque[tuple[Call, Outcome]] = deque()
         self._awake = self._closed = False
 
-    def submit(self, call: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> Ticket:
-        """Run `call` in a thread, then ``done(value, error)`` on the loop, exactly once."""
+    def submit(self, call: Callable[..., Any], done: Done, *args: Any) -> Ticket:
+        """Run ``call(*args)`` in a thread, then ``done(*args, value, error)`` on the loop, exactly once."""
         if self._closed:
             raise RuntimeError("the pool is closed: submit before close()")
         if len(self._open) >= len(self._threads) < self._size:
@@ -126,15 +128,22 @@ class Threads:
                 self._threads.append(thread)
         ticket = Ticket()
         self._open.add(ticket)
-        self._queue.put((ticket, call, done))
+        self._queue.put((ticket, call, done, args))
         return ticket
+
+    def take_back(self) -> list[Call]:
+        """The calls that no thread has taken, in their order: they are not run, and nobody is told."""
+        taken: list[Call] = []
+        with suppress(Empty):
+            while call := self._queue.get_nowait():
+                taken.append(call)
+                self._open.discard(call[0])
+        return taken
 
     def close(self, timeout: float) -> list[Ticket]:
         """End the threads, waiting up to `timeout` seconds (the loop is blocked); return what still runs."""
         self._closed = True
-        with suppress(Empty):
-            while item := self._queue.get_nowait():
-                self._finished.append((item[0], item[2], (None, NotStarted())))
+        self._finished.extend((call, (None, NotStarted())) for call in self.take_back())
         for _ in self._threads:
             self._queue.put(None)
         deadline = time.monotonic() + timeout
@@ -145,9 +154,8 @@ class Threads:
 
     def _serve(self) -> None:
         while item := self._queue.get():
-            ticket, call, done = item
-            self._finished.append((ticket, done, ticket.run(call)))
-            del item, ticket, call, done  # or an idle thread would keep the last job's data
+            self._finished.append((item, item[0].run(item[1], item[3])))
+            del item  # or an idle thread would keep the last job's data
             if not self._awake:
                 self._awake = True
                 with suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
@@ -156,9 +164,9 @@ class Threads:
     def _deliver(self) -> None:
         self._awake = False  # before looking: what is appended from here on wakes the loop again
         for _ in range(len(self._finished)):
-            ticket, done, (value, error) = self._finished.popleft()
+            (ticket, _, done, args), (value, error) = self._finished.popleft()
             self._open.discard(ticket)
             try:
-                done(value, error)
+                done(*args, value, error)
             except Exception as failure:  # noqa: BLE001 - as the loop does for its own callbacks
                 self._loop.call_exception_handler({"message": f"{done} failed", "exception": failure})
