@@ -34,6 +34,8 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+SUCCEEDED = State.SUCCEEDED
+"""The same: CPython 3.11 takes a sixth of a microsecond to find a member of an enumeration by its name."""
 FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED, State.RETRYING})
 
@@ -134,7 +136,7 @@ def succeeded(
     return Settlement(
         job,
         "succeed",
-        State.SUCCEEDED,
+        SUCCEEDED,
         now,
         job.attempt,
         job.crashes,

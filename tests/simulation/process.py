@@ -156,4 +156,4 @@ class Process(Strand):
             return 0
         worker = self.worker.worker
         in_hand = sum(len(waiting) for waiting in worker._in_hand())
-        return len(worker.running) + len(worker._buffer) + in_hand + worker._busy.total()
+        return len(worker.running) + len(worker._buffer) + in_hand + sum(worker._busy.values())

@@ -41,7 +41,7 @@ class BlackBox:
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self._memory = mmap.mmap(descriptor, slots * WIDTH)
-        self._free = list(range(slots))
+        self._free = [slice(at, at + WIDTH) for at in range(0, slots * WIDTH, WIDTH)]
 
     @classmethod
     def make(cls, slots: int) -> tuple[BlackBox, int]:
@@ -50,25 +50,25 @@ class BlackBox:
             file.truncate(slots * WIDTH)
             return cls(file.fileno(), slots), os.dup(file.fileno())
 
-    def start(self, job_id: str) -> int:
+    def start(self, job_id: str) -> slice:
         """Note that a job starts; the slot to give back when it has ended."""
         slot = self.reserve()
         self.note(slot, job_id)
         return slot
 
-    def end(self, slot: int) -> None:
+    def end(self, slot: slice) -> None:
         self.clear(slot)
         self._free.append(slot)
 
-    def reserve(self) -> int:
+    def reserve(self) -> slice:
         """A slot for a job that starts later, in a thread, where an interruption may strike at any moment."""
         return self._free.pop()
 
-    def note(self, slot: int, job_id: str) -> None:
-        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _mark(job_id)
+    def note(self, slot: slice, job_id: str) -> None:
+        self._memory[slot] = _mark(job_id)
 
-    def clear(self, slot: int) -> None:
-        self._memory[slot * WIDTH : (slot + 1) * WIDTH] = _EMPTY
+    def clear(self, slot: slice) -> None:
+        self._memory[slot] = _EMPTY
 
     def started(self) -> Started:
         """The jobs that were running when the process last wrote."""

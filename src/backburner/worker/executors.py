@@ -31,6 +31,9 @@ CLOCKS_DIFFER = 0.002
 """Seconds by which a timer may strike before the time that it was set for, by another clock."""
 
 
+_NO_SLOT = slice(0)
+
+
 class Run:
     """One attempt under way. `end` is called once, on the loop, with a value, an error, or a verdict."""
 
@@ -67,7 +70,7 @@ class Run:
         """How long the function ran, measured where it ran: waiting for the loop does not count."""
         self.handle: Any = None
         self.timer: asyncio.TimerHandle | None = None
-        self.slot = 0
+        self.slot = _NO_SLOT
         """Its place in the black box."""
         self.abandoned = False
         """Its job was handed back, or belongs to another worker by now: what it gives is not recorded."""

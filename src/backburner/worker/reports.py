@@ -24,7 +24,7 @@ from backburner.events import (
     Snoozed,
     Succeeded,
 )
-from backburner.lifecycle import ErrorInfo, Settlement, State
+from backburner.lifecycle import SUCCEEDED, ErrorInfo, Settlement
 
 if TYPE_CHECKING:
     from backburner.brokers.base import Exchange
@@ -92,7 +92,7 @@ class Reports:
                 settled(events, completion)
         quick = not events.wanted(Succeeded)
         for each in answer.accepted:
-            if not (quick and each.state is State.SUCCEEDED):
+            if not (quick and each.state is SUCCEEDED):
                 settled(events, each)
 
     async def _committed(self, answer: Sorted) -> dict[tuple[str, int], Settlement]:
