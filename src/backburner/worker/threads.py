@@ -5,12 +5,13 @@
    is pending: whatever finishes until the loop comes round is delivered in one go, on the loop's thread.
 3. What no thread has taken can be taken back: a call is taken by one thread or by the loop, never by both.
 4. ``Ticket.interrupt`` raises an exception inside the thread. CPython delivers it a little later, when the
-   pool's own code or the next call may be running. So a ticket has a gate, a re-entrant lock: an interrupt
-   is sent while holding it, and the thread takes it when the call ends and never gives it back.
+   pool's own code or the next call may be running. So a thread has a gate, a re-entrant lock: an interrupt
+   is sent while holding it, and the thread takes it when the call ends, until the call counts as ended.
    a. Once the gate is taken no interrupt can be sent for this ticket.
    b. One sent before may arrive between the call's end and the gate. Its handler takes the gate at once, in
       a single C call, so that one more at most can arrive, and an outer handler absorbs that.
    c. What has not arrived by then is made to, there: the thread goes on with nothing pending.
+   d. Unless the call returned in peace nobody knows how often it took the gate: it goes on with a new one.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ class NotStarted(Exception):
 class Ticket:
     """One call in the pool. ``running`` is true from the moment a thread took it until it ended."""
 
-    __slots__ = ("_gate", "_thread", "running")
+    __slots__ = ("_gate", "_thread", "peaceful", "running")
 
     def __init__(self) -> None:
-        self.running = False
-        self._gate = threading.RLock()
+        self.running = self.peaceful = False
+        self._gate: threading.RLock | None = None  # its thread's: to make one took half as long as the call
         self._thread = 0
 
     def interrupt(self, error: type[BaseException]) -> bool:
@@ -57,12 +58,13 @@ class Ticket:
 
         True means sent: a call that ends first never sees it, one that waits in C sees it afterwards.
         """
-        if not self._gate.acquire(blocking=False):
+        gate = self._gate
+        if gate is None or not gate.acquire(blocking=False):
             return False
         try:
             return self.running and bool(_raise_in_thread(self._thread, error))
         finally:
-            self._gate.release()
+            gate.release()
 
     def stack(self) -> str:
         """Return what the call is doing now, as in a traceback; empty when it does not run."""
@@ -72,21 +74,23 @@ class Ticket:
         lines = traceback.StackSummary.extract(reversed(list(own))).format()
         return "".join(lines) if self.running else ""  # asked last: the thread may have gone on meanwhile
 
-    def run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Outcome:
+    def run(self, gate: threading.RLock, call: Callable[..., Any], args: tuple[Any, ...]) -> Outcome:
         """Run ``call(*args)`` on this thread, guarded as the module says (step 4)."""
         outcome: Outcome | None = None
         try:
             try:
-                self._thread = threading.get_ident()
+                self._thread, self._gate = threading.get_ident(), gate
                 self.running = True
                 outcome = call(*args), None
-                self._gate.acquire()
+                gate.acquire()
+                self.peaceful = True
             except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the outcome of the call
                 outcome = outcome or (None, error)
-                self._gate.acquire()
+                gate.acquire()
             _arrive()
         except BaseException as late:  # noqa: BLE001 - the last interrupt
-            self._gate.acquire()
+            gate.acquire()
+            self.peaceful = False
             outcome = outcome or (None, late)
         self.running = False
         try:
@@ -153,9 +157,15 @@ class Threads:
         return list(self._open)
 
     def _serve(self) -> None:
+        gate = threading.RLock()
         while item := self._queue.get():
-            self._finished.append((item, item[0].run(item[1], item[3])))
-            del item  # or an idle thread would keep the last job's data
+            ticket, call, done, args = item
+            self._finished.append((item, ticket.run(gate, call, args)))
+            if ticket.peaceful:
+                gate.release()
+            else:
+                gate = threading.RLock()
+            del item, ticket, call, done, args  # or an idle thread would keep the last job's data
             if not self._awake:
                 self._awake = True
                 with suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
