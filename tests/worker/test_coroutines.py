@@ -130,7 +130,7 @@ def unborn(app: Backburner) -> Iterator[Run]:
         began.append("begun")
 
     record = JobRecord("an id", begin.name)
-    yield Run(record, begin, CurrentJob(app, record), None, lambda *how: None)
+    yield Run(record, begin, CurrentJob(app, record), None, lambda *how: None, lambda *why: None)
     assert began == []
 
 
