@@ -39,6 +39,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_OPTIONS = Options()
 
 
+FRESH = -1
+"""The locator of a new job whose id was made for it, until a broker was told of it: no store can have it."""
+
+
 class JobRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """A job as a broker stores it. Times are seconds since the epoch by the broker's clock."""
 
@@ -69,7 +73,7 @@ class JobRecord(msgspec.Struct, omit_defaults=True, gc=False):
     checkpoint: bytes | None = None
     options: Options = NO_OPTIONS
     locator: int = 0
-    """Where the broker finds the job faster than by its id: its row, say. Nobody else reads it."""
+    """Where the broker finds the job faster than by its id: its row, say; `FRESH`: it has not had the job."""
     delay: float | None = None
     """New jobs only: due that many seconds after the broker's now."""
     expires_in: float | None = None

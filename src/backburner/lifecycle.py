@@ -113,7 +113,7 @@ class Settlement(msgspec.Struct, gc=False):
 
 def entered(job: JobRecord, now: float) -> JobRecord:
     """Place a new job: its relative times become absolute, and it is queued, or scheduled for later."""
-    job.created_at = now
+    job.created_at, job.locator = now, 0
     if job.delay is not None:
         job.run_at = now + max(0.0, job.delay)
     elif not job.run_at:

@@ -89,9 +89,13 @@ class Producer:
         if self._app.middleware:
             for record in records:  # a middleware may write into `meta`, which all jobs of a task share
                 record.options = replace(record.options, meta=dict(record.options.meta))
+        ids = [record.id for record in records]
         for middleware in self._app.middleware:
             for record in records:
                 yield middleware.enqueue(record)
+        for record, made in zip(records, ids, strict=True):
+            if record.id != made:  # it may have been used before
+                record.locator = 0
 
     def _patience(self, full: QueueFull, began: float, connection: Any) -> float:
         """Seconds until the next try; raises `full` when there is none.

@@ -12,7 +12,7 @@ import msgspec
 
 from backburner import signature
 from backburner.errors import ConfigError
-from backburner.job import NO_OPTIONS, Job, JobRecord, Options, new_id, new_ids
+from backburner.job import FRESH, NO_OPTIONS, Job, JobRecord, Options, new_id, new_ids
 from backburner.retry import Retry
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ class Task(Generic[P, R]):
         record.delay = place.delay
         record.key = place.idempotency_key
         record.options = place.options
+        record.locator = FRESH
         if place.run_after is not None:
             record.run_at = place.run_after.timestamp()
         if isinstance(place.expires, datetime):

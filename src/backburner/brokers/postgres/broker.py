@@ -31,9 +31,9 @@ from backburner.brokers.postgres.address import parsed
 from backburner.brokers.postgres.database import Database
 from backburner.brokers.postgres.inspector import PostgresInspector
 from backburner.brokers.postgres.rows import new_rows, settlement_rows
-from backburner.brokers.postgres.steps import Do
+from backburner.brokers.postgres.steps import Do, DoFresh
 from backburner.brokers.postgres.wake import Wakes
-from backburner.job import JobRecord
+from backburner.job import FRESH, JobRecord
 from backburner.lifecycle import Settlement
 
 T = TypeVar("T")
@@ -86,6 +86,11 @@ class PostgresBroker(PostgresInspector):
     def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
         if not jobs:
             return []
+        if _are_fresh(jobs, bounds):
+            for job in jobs:
+                job.locator = 0  # from now on it may be there
+            for (at,) in (yield DoFresh(jobs, self.clock.moment)) or ():
+                return [lifecycle.entered(job, at) for job in jobs]
         given = {"moment": self.clock.moment, "jobs": msgspec.json.encode(new_rows(jobs)).decode()}
         bounded = [bounds[queue] for queue in {job.queue for job in jobs} if queue in bounds]
         if bounded:
@@ -176,6 +181,14 @@ class PostgresBroker(PostgresInspector):
             "checkpoint": None if checkpoint is None else checkpoint.decode(),
         }
         return bool((yield Do("note", given)))
+
+
+def _are_fresh(jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> bool:
+    """Whether `enqueue_fresh` can store them."""
+    return all(
+        job.locator == FRESH and job.key is None and not job.run_at and job.queue not in bounds
+        for job in jobs
+    )
 
 
 def _timing(beat: Beat) -> dict[str, Any]:

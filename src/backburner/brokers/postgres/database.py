@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -31,16 +32,20 @@ from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.address import Address
 from backburner.brokers.postgres.errors import CONFLICTS, CUT_OFF, sqlstate, translation
 from backburner.brokers.postgres.session import ANSWER, LONG_ANSWER, Session, connect
-from backburner.brokers.postgres.steps import Do
+from backburner.brokers.postgres.steps import Do, DoFresh, together
 from backburner.brokers.shield import shielded
 from backburner.brokers.sql import statements
 from backburner.brokers.threads import Threads
+from backburner.brokers.together import Together
 from backburner.errors import BackburnerError, BrokerUnavailable
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 CONNECTIONS = 10
 THREADS = 8
+FEW = 10
+"""Fresh jobs of one operation that share a statement with others. More are worth one of their own, which
+another connection may perform meanwhile."""
 _LOOKUPS = {"find", "queues_counts", "tasks", "get", "history"}
 _WAITED_LONG = {"55P03", "57014"}
 """Lock and statement timeouts: who waited that long need not be sent into the same line again."""
@@ -75,16 +80,23 @@ class Database:
         for _ in range(CONNECTIONS):
             self._room.put(None)
         self._threads = Threads(THREADS, "backburner-postgres")
+        self._together = Together(self._store, "backburner-postgres-enqueue")
 
     # Performing operations ---------------------------------------------------------------------------
 
-    def run(self, operation: Operation[T], asked: float | None = None) -> T:
-        """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there."""
+    def run(self, operation: Operation[T], asked: float | None = None, step: Do | DoFresh | None = None) -> T:
+        """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there. `step` is the
+        first one, if the operation has begun.
+        """
         try:
-            reply: list[Row] | None = None
+            step = step or next(operation)
             while True:
-                reply = self._perform(operation.send(reply), asked)
-                asked = None
+                if isinstance(step, DoFresh):
+                    asked = asked or time.monotonic()
+                    step = operation.send(self._perform_fresh(step))
+                else:
+                    step = operation.send(self._perform(step, asked))
+                    asked = None
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -93,13 +105,31 @@ class Database:
 
     def arun(self, operation: Operation[T]) -> Awaitable[T]:
         asked = time.monotonic()
-        return shielded(asyncio.wrap_future(self.submit(lambda: self.run(operation, asked))))
+        try:
+            step = next(operation)
+        except StopIteration as stop:
+            return _known(stop.value)
+        if isinstance(step, DoFresh) and self._gathers(step):
+            return self._after(self._together.aask(step), operation, asked)
+        return self._on_thread(operation, asked, step)
+
+    async def _after(self, reply: Awaitable[list[Row] | None], operation: Operation[T], asked: float) -> T:
+        try:
+            step = operation.send(await reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        return await self._on_thread(operation, asked, step)
+
+    def _on_thread(self, operation: Operation[T], asked: float, step: Do | DoFresh) -> Awaitable[T]:
+        return shielded(asyncio.wrap_future(self.submit(lambda: self.run(operation, asked, step))))
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Do it on a thread of this object."""
         return self._threads.submit(work)
 
     def close(self) -> None:
+        self._together.close()
         self._threads.close()
         while self._idle:
             self._idle.pop().close()
@@ -124,6 +154,23 @@ class Database:
                 return rows
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 1.0)
+
+    def _perform_fresh(self, step: DoFresh) -> list[Row] | None:
+        if self._gathers(step):
+            return self._together.ask(step)
+        with suppress(BackburnerError):
+            return None if self._trouble else self._store([step])[0]
+        return None
+
+    def _gathers(self, step: DoFresh) -> bool:
+        return len(step.jobs) <= FEW and not self._trouble
+
+    def _store(self, steps: list[DoFresh]) -> list[list[Row]]:
+        try:
+            return [self._once(together(steps), time.monotonic() + self.address.patience)] * len(steps)
+        except Lost as lost:
+            self._trouble = str(lost.error) if isinstance(lost.error, BrokerUnavailable) else ""
+            raise lost.error from lost.__cause__
 
     def _once(self, step: Do, end: float) -> list[Row]:
         held: list[None] = []
@@ -210,6 +257,12 @@ class Database:
     def after_fork(self) -> None:
         _of_the_parent.extend(self._idle)
         self._begin()
+
+
+def _known(result: T) -> asyncio.Future[T]:
+    future = asyncio.get_running_loop().create_future()
+    future.set_result(result)
+    return future
 
 
 _of_the_parent: list[Session] = []

@@ -19,7 +19,7 @@ from backburner.brokers.base import Operation
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.address import Address
 from backburner.brokers.postgres.errors import sqlstate, translation
-from backburner.brokers.postgres.steps import Do
+from backburner.brokers.postgres.steps import Do, DoFresh, together
 from backburner.brokers.sql import statements
 from backburner.errors import ConfigError
 
@@ -83,7 +83,9 @@ class Own:
         finally:
             operation.close()
 
-    def _known(self, step: Do) -> tuple[Statement, Mapping[str, Any]]:
+    def _known(self, step: Do | DoFresh) -> tuple[Statement, Mapping[str, Any]]:
+        if isinstance(step, DoFresh):
+            step = together([step])
         return self._statements[step.name], step.parameters
 
     def _performer(self, connection: Any, operation: Operation[Any], known: Mapping[str, T]) -> T:

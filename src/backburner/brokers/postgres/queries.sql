@@ -9,6 +9,9 @@ finished_at, result, reason, key, cancel_requested, progress, checkpoint, option
 -- name: enqueue
 SELECT * FROM {schema}.enqueue(%(moment)s::float8, %(jobs)s::text, {later})
 
+-- name: enqueue_fresh
+SELECT {schema}.enqueue_fresh(%(moment)s::float8, %(jobs)s::text, %(lanes)s::text, {later})
+
 -- name: enqueue_bounded
 SELECT * FROM {schema}.enqueue_bounded(%(moment)s::float8, %(jobs)s::text, %(bounds)s::text, {later})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,16 @@ def new_rows(jobs: Sequence[JobRecord]) -> list[New]:
         )
         for job in jobs
     ]
+
+
+def fresh_rows(jobs: Sequence[JobRecord]) -> dict[str, str]:
+    """The documents of the function `enqueue_fresh`."""
+    lanes = Counter((job.queue, job.priority) for job in jobs if not job.delay or job.delay < 0)
+    named = [{"queue": queue, "priority": priority, "count": n} for (queue, priority), n in lanes.items()]
+    return {
+        "jobs": msgspec.json.encode(new_rows(jobs)).decode(),
+        "lanes": msgspec.json.encode(named).decode(),
+    }
 
 
 def adopted_row(place: int, job: JobRecord, history: Sequence[Attempt]) -> dict[str, Any]:
