@@ -97,7 +97,7 @@ class Together(Generic[T, R]):
             while self._line:
                 taken = [self._line.popleft() for _ in range(min(len(self._line), MOST))]
                 requests = [request for request in taken if not request.given_up]
-                answers = self._answers([request.asked for request in requests])
+                answers = self._answers([request.asked for request in requests]) if requests else []
                 told: dict[asyncio.AbstractEventLoop, list[_Request[T, R]]] = {}
                 for request, answer in zip(requests, answers, strict=True):
                     request.answer = answer

@@ -12,7 +12,7 @@ import pytest
 
 from backburner.brokers.base import Beat, Broker, Claim, Filter
 from backburner.brokers.postgres.broker import PostgresBroker
-from backburner.job import JobRecord, new_id
+from backburner.job import FRESH, JobRecord, new_id
 from tests.servers.postgres import PostgresServer
 
 _numbers = itertools.count()
@@ -44,7 +44,8 @@ def schema_of(url: str) -> str:
 
 
 def new_job(**fields: Any) -> JobRecord:
-    return JobRecord(**{"id": new_id(), "task": "t", **fields})
+    fresh = {} if "id" in fields else {"id": new_id(), "locator": FRESH}
+    return JobRecord(**{"task": "t", **fresh, **fields})
 
 
 def add(broker: Broker, **fields: Any) -> JobRecord:

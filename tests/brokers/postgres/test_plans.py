@@ -39,6 +39,7 @@ def succeeded(jobs: list[JobRecord], now: float) -> list[lifecycle.Settlement]:
 def test_the_hot_path_reads_no_table_from_end_to_end(broker: PostgresBroker, plans: list[str]) -> None:
     broker.run(broker.enqueue([new_job() for _ in range(2 * BATCH)], {}))
     broker.run(broker.enqueue([new_job(key="k"), new_job(delay=0.001)], {}))
+    broker.run(broker.enqueue([new_job(), new_job(delay=0.001)], {}))
     broker.run(broker.stage(10))
     jobs = take(broker, BATCH)
     claim = Claim(worker="w1", queues=("default",), limit=BATCH, exclude=("slow",))
@@ -79,7 +80,9 @@ def test_who_holds_a_key_is_looked_up_by_id(broker: PostgresBroker, plans: list[
 
 
 CALLS: dict[str, Callable[[PostgresBroker, list[JobRecord]], Operation[Any]]] = {
+    "enqueue of 1": lambda broker, _: broker.enqueue([new_job()], {}),
     "enqueue of 1,000": lambda broker, _: broker.enqueue([new_job() for _ in range(1000)], {}),
+    "enqueue of 1 with a key": lambda broker, _: broker.enqueue([new_job(key="k")], {}),
     "exchange of 500 and 500": lambda broker, jobs: broker.exchange(
         succeeded(jobs, broker.now()), Claim(worker="w1", queues=("default", "other"), limit=BATCH)
     ),

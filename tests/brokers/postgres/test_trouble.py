@@ -64,6 +64,15 @@ def test_an_enqueue_whose_answer_was_lost_makes_one_job(far: PostgresBroker, pro
     assert len(take(far, 10)) == 3
 
 
+def test_fresh_jobs_whose_answer_was_lost_are_stored_once(far: PostgresBroker, proxy: Proxy) -> None:
+    add(far)
+    proxy.cut_replies(1, b"enqueue_fresh(")
+    jobs = [new_job(), new_job(delay=60)]
+    assert [job.id for job in far.run(far.enqueue(jobs, {}))] == [job.id for job in jobs]
+    assert proxy.replies_cut == 1
+    assert len(ids(far)) == 3
+
+
 def test_an_exchange_whose_answer_was_lost_is_recovered(far: PostgresBroker, proxy: Proxy) -> None:
     far.run(far.enqueue([new_job() for _ in range(4)], {}))
     old = take(far, 2)

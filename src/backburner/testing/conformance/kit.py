@@ -22,7 +22,7 @@ from backburner.brokers.base import (
     Waiter,
 )
 from backburner.errors import NotSupported
-from backburner.job import JobRecord, new_id
+from backburner.job import FRESH, JobRecord, new_id
 from backburner.lifecycle import Attempt, ErrorInfo, Settlement, State
 from backburner.testing import Clock
 
@@ -53,7 +53,8 @@ class MakeBroker(Protocol):
 
 
 def new_job(**fields: Any) -> JobRecord:
-    return JobRecord(**{"id": new_id(), "task": "conformance.task", **fields})
+    fresh = {} if "id" in fields else {"id": new_id(), "locator": FRESH}
+    return JobRecord(**{"task": "conformance.task", **fresh, **fields})
 
 
 def ids(jobs: Sequence[JobRecord]) -> list[str]:
