@@ -195,7 +195,7 @@ class Database:
                 self._room.put(None)
 
     def _give_back(self, session: Session) -> None:
-        if session.usable:
+        if session.idle:
             self._idle.append(session)
         else:
             session.close()
