@@ -10,7 +10,7 @@ import pytest
 
 from backburner import Backburner, ConfigError, Middleware, QueueFull, State, events
 from backburner.brokers.base import Beat, Claim, Filter
-from backburner.job import JobRecord
+from backburner.job import FRESH, JobRecord
 from backburner.testing import Clock, isolated
 
 
@@ -227,3 +227,27 @@ async def test_a_batch_longer_than_a_queue_that_blocks_is_stored_piece_by_piece(
 def test_a_bound_that_makes_no_sense_is_refused(app: Backburner, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"queue images|on_full of queue images"):
         app.queue("images", **wrong)
+
+
+def test_a_job_is_fresh_unless_a_middleware_gave_it_an_id(app: Backburner) -> None:
+    """A broker looks for no job that is fresh: an id from elsewhere may be there."""
+
+    class Renaming(Middleware):
+        @contextmanager
+        def enqueue(self, job: JobRecord) -> Iterator[None]:
+            if job.payload == b"[1]":
+                job.id = "from elsewhere"
+            yield
+
+    fresh: list[bool] = []
+    enqueue = app.broker.enqueue
+
+    def noting(jobs: Any, bounds: Any) -> Any:
+        fresh.extend(job.locator == FRESH for job in jobs)
+        return enqueue(jobs, bounds)
+
+    app.broker.enqueue = noting  # type: ignore[method-assign]
+    app.middleware = (Renaming(),)
+    app.enqueue("mail", 1)
+    assert app.enqueue("mail", 2).record.locator != FRESH
+    assert fresh == [False, True]

@@ -8,7 +8,9 @@
    when its head is.
 3. An exception may be thrown into the performing thread at any point (a time limit, Ctrl-C). Then nobody
    knows what the connection will bring next: it is closed. So it is when it broke, or did not answer in time.
-4. After a fork the child forgets all of it and closes nothing: the sessions are its parent's.
+4. Fresh jobs (`DoFresh`) of operations that come at the same time are one statement. It is sent once, and not
+   at all in trouble: when it fails, for whatever reason, each operation goes on by itself.
+5. After a fork the child forgets all of it and closes nothing: the sessions are its parent's.
 """
 
 from __future__ import annotations
@@ -46,6 +48,9 @@ THREADS = 8
 FEW = 10
 """Fresh jobs of one operation that share a statement with others. More are worth one of their own, which
 another connection may perform meanwhile."""
+_GATHERING = "enqueue"
+"""The operation that begins on the event loop, to be in line at once. What others do first would keep the
+loop: to encode the settlements of an exchange takes a microsecond each."""
 _LOOKUPS = {"find", "queues_counts", "tasks", "get", "history"}
 _WAITED_LONG = {"55P03", "57014"}
 """Lock and statement timeouts: who waited that long need not be sent into the same line again."""
@@ -105,6 +110,8 @@ class Database:
 
     def arun(self, operation: Operation[T]) -> Awaitable[T]:
         asked = time.monotonic()
+        if getattr(operation, "__name__", "") != _GATHERING:
+            return self._on_thread(operation, asked)
         try:
             step = next(operation)
         except StopIteration as stop:
@@ -121,7 +128,9 @@ class Database:
             return result
         return await self._on_thread(operation, asked, step)
 
-    def _on_thread(self, operation: Operation[T], asked: float, step: Do | DoFresh) -> Awaitable[T]:
+    def _on_thread(
+        self, operation: Operation[T], asked: float, step: Do | DoFresh | None = None
+    ) -> Awaitable[T]:
         return shielded(asyncio.wrap_future(self.submit(lambda: self.run(operation, asked, step))))
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
