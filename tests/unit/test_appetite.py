@@ -1,40 +1,59 @@
-"""How many jobs a worker asks for."""
+"""How many jobs a worker asks for, as the kinds of its tasks have room."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 from backburner.task import Kind
-from backburner.worker.appetite import MOST_AHEAD, Appetite
+from backburner.worker.appetite import Appetite
 
-QUICK = 1e-5
-"""Seconds of a job; a round trip takes a thousand times as long."""
+COROUTINE, THREAD, PROCESS = Kind.COROUTINE, Kind.THREAD, Kind.PROCESS
+SLOTS = {COROUTINE: 100, THREAD: 8, PROCESS: 2}
 
 
-def after_many_quick_coroutines(slots: dict[Kind, int]) -> Appetite:
-    appetite = Appetite(slots)
+def wanted(appetite: Appetite, **running: int) -> tuple[int, set[Kind]]:
+    busy = {kind: running.get(kind.name.lower(), 0) for kind in SLOTS}
+    limit, full = appetite.wanted(busy, Counter())
+    return limit, set(full)
+
+
+def after(brought: dict[Kind, int], *full: Kind, appetite: Appetite | None = None) -> Appetite:
+    """Fifty exchanges of a millisecond that brought the same."""
+    appetite = appetite or Appetite(SLOTS)
     for _ in range(50):
-        appetite.exchanged(0.01, {Kind.COROUTINE: 100})
-        appetite.ran(Kind.COROUTINE, QUICK)
+        appetite.exchanged(0.001, brought, full)
     return appetite
 
 
-def wanted(appetite: Appetite, slots: dict[Kind, int]) -> int:
-    nothing = dict.fromkeys(slots, 0)
-    return appetite.wanted(nothing, nothing).limit
+def test_a_kind_that_never_comes_does_not_hold_back_the_others() -> None:
+    appetite = after({THREAD: 500})
+    appetite.ran(THREAD, 0.000_01)
+    assert wanted(appetite)[0] > 400
 
 
-def test_slots_for_a_kind_that_never_comes_do_not_hold_down_the_claims() -> None:
-    alone, mixed = {Kind.COROUTINE: 100}, {Kind.COROUTINE: 100, Kind.PROCESS: 2}
-
-    most = wanted(after_many_quick_coroutines(alone), alone)
-
-    assert most == 100 + MOST_AHEAD // 2
-    assert wanted(after_many_quick_coroutines(mixed), mixed) == most
+def test_past_a_full_kind_it_asks_for_no_more_than_the_others_can_run() -> None:
+    """It was 2,000 for two slots, where functions had filled theirs. RabbitMQ delivered as many."""
+    limit, full = wanted(after({THREAD: 500}), thread=8)
+    assert full == {THREAD}
+    assert limit <= 2 * len(SLOTS)
 
 
-def test_a_kind_that_comes_often_holds_the_claims_to_what_it_can_take() -> None:
-    slots = {Kind.COROUTINE: 100, Kind.PROCESS: 2}
-    appetite = after_many_quick_coroutines(slots)
-    for _ in range(50):
-        appetite.exchanged(0.01, {Kind.COROUTINE: 1, Kind.PROCESS: 1})
+def test_past_a_full_kind_it_learns_what_comes_of_the_others() -> None:
+    appetite = after({COROUTINE: 4}, THREAD, appetite=after({THREAD: 500}))
+    assert wanted(appetite, thread=8)[0] > 90
 
-    assert wanted(appetite, slots) == 4
+
+def test_what_came_past_a_full_kind_says_nothing_of_that_kind() -> None:
+    """Or the one free slot of long functions is given a hundred of them, which wait there for a second."""
+    appetite = after({THREAD: 50, COROUTINE: 50})
+    before = wanted(appetite, thread=7)
+    assert before == (2, set())
+    after({COROUTINE: 50}, THREAD, appetite=appetite)
+    assert wanted(appetite, thread=7) == before
+
+
+def test_the_mix_remains_one_however_long_it_goes_on() -> None:
+    appetite = Appetite(SLOTS)
+    for number in range(20_000):
+        appetite.exchanged(0.001, {list(SLOTS)[number % 3]: 7}, [THREAD] if number % 3 == 0 else [])
+    assert 3 <= wanted(appetite)[0] <= 8

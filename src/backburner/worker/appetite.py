@@ -7,12 +7,13 @@
    is under way. Asking for all of it made large and small batches alternate, and the worker waited for each
    large one.
 3. A claim cannot know what it will bring; the mix seen so far says how far the scarcest kind lets it go.
-4. A kind without room is left out of the claim, so that its jobs do not block those of the others.
+4. A kind without room is left out of the claim, so that its jobs do not block those of the others. Such a
+   claim goes by the mix of the others among themselves, and teaches only that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from backburner.task import Kind
@@ -43,12 +44,14 @@ class Appetite:
         self._seconds: dict[Kind, float] = {}
         self._share: dict[Kind, float] = {kind: 1 / len(slots) for kind in slots}
 
-    def exchanged(self, seconds: float, brought: Mapping[Kind, int]) -> None:
-        """An exchange took that long and brought so many jobs of each kind."""
+    def exchanged(self, seconds: float, brought: Mapping[Kind, int], full: Collection[Kind] = ()) -> None:
+        """An exchange took that long and brought so many jobs of each kind but those, which it left out."""
         self._round_trip += WEIGHT * (seconds - self._round_trip)
-        total = sum(brought.values())
-        for kind in self._share if total else ():
-            self._share[kind] += WEIGHT * (brought.get(kind, 0) / total - self._share[kind])
+        asked = self._share.keys() - full
+        together, total = (sum(each.get(kind, 0) for kind in asked) for each in (self._share, brought))
+        for kind in asked if total else ():
+            seen = RAREST + (1 - RAREST * len(asked)) * brought.get(kind, 0) / total
+            self._share[kind] += WEIGHT * (seen * together - self._share[kind])
 
     def ran(self, kind: Kind, seconds: float) -> None:
         """Attempts of that kind took that long, on average."""
@@ -58,7 +61,8 @@ class Appetite:
     def wanted(self, running: Mapping[Kind, int], unstarted: Mapping[Kind, int]) -> Wanted:
         rooms = {kind: self._room(kind, running[kind], unstarted[kind]) for kind in self._slots}
         full = frozenset(kind for kind, room in rooms.items() if room <= 0)
-        limits = [room / max(self._share[kind], RAREST) for kind, room in rooms.items() if room > 0]
+        together = sum(share for kind, share in self._share.items() if kind not in full)
+        limits = [room / (self._share[kind] / together) for kind, room in rooms.items() if kind not in full]
         return Wanted(max(1, int(min(limits))) if limits else 0, full)
 
     def _room(self, kind: Kind, running: int, unstarted: int) -> int:

@@ -271,7 +271,8 @@ class Worker:
     async def _exchange(self, settlements: list[Settlement], claim: Claim | None) -> Exchange:
         exchange = await self._exchanges.perform(self.id, settlements, claim)
         self._tell_started = self.app.events.wanted(Started)
-        self._appetite.exchanged(self._exchanges.seconds, Counter(map(self._kind, exchange.jobs)))
+        full = {self.app.tasks[name].kind for name in claim.exclude} if claim is not None else ()
+        self._appetite.exchanged(self._exchanges.seconds, Counter(map(self._kind, exchange.jobs)), full)
         for kind, count in self._ends.items():
             self._appetite.ran(kind, self._spent[kind] / count)
         self._ends.clear()
