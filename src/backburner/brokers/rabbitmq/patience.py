@@ -25,7 +25,7 @@ async def patiently(
 
     `obstacle` may know what it waits for. Raises `BrokerUnavailable` when patience is over, `BrokerError`.
     """
-    pause, trouble = PAUSE, f"{address.shown} did not answer within {address.patience:g} s"
+    pause, trouble = PAUSE, ""
     try:
         async with asyncio.timeout(address.patience):
             while True:
@@ -38,4 +38,5 @@ async def patiently(
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 1.0)
     except TimeoutError:
-        raise BrokerUnavailable(obstacle() or trouble) from None
+        silence = f"{address.shown} did not answer within {address.patience:g} s"
+        raise BrokerUnavailable(obstacle() or trouble or silence) from None
