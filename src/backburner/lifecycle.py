@@ -19,6 +19,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from backburner.job import JobRecord
+    from backburner.settings import Settings
 
 
 class State(StrEnum):
@@ -202,6 +203,29 @@ def poisoned(job: JobRecord, crashes: int, now: float) -> Settlement:
     """It has killed its workers too often."""
     reason = f"poison pill: its worker died {crashes} times while it ran"
     return _ended(job, "poison", State.DEAD, now, error=ErrorInfo(None, reason), reason=reason)
+
+
+def refused(job: JobRecord, settings: Settings, known: int, now: float) -> Settlement | None:
+    """What becomes of a claimed job that is not to begin: not all of it can be read, its format is newer than
+    the one that is known here, or it is cancelled, expired or a poison pill by now.
+    """
+    if job.flaw is not None:
+        return quarantined(job, now)
+    if job.options.format > known:
+        reason = (
+            f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it "
+            f"knows {known}: it waits for a worker of that version; upgrade this one"
+        )
+        return snoozed(job, settings.unknown_task_delay, now, reason)
+    if job.cancel_requested:
+        return cancelled(job, job.reason or "cancelled", now, keep=settings.keep_finished)
+    if job.expires_at is not None and job.expires_at <= now:
+        reason = f"expired: it had not started after {now - job.created_at:.0f} s"
+        return cancelled(job, reason, now, keep=settings.keep_finished)
+    if job.crashes >= settings.poison_after:
+        # Where the server hands jobs on by itself nobody has judged it yet.
+        return poisoned(job, job.crashes, now)
+    return None
 
 
 def applied(settlement: Settlement, stored: JobRecord) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from click.testing import CliRunner
 
+from backburner import lifecycle
 from backburner.brokers import flaws, redacted
 from backburner.brokers.base import QueueInfo
 from backburner.brokers.postgres import address as postgres_address
@@ -35,7 +36,7 @@ from backburner.cli.render import job_page, job_table
 from backburner.codec import Codec, decode_result
 from backburner.errors import BackburnerError, BrokerError, CodecError, ConfigError
 from backburner.explain import Facts, reasons
-from backburner.job import JobRecord
+from backburner.job import FORMAT, JobRecord
 from backburner.lifecycle import Attempt, ErrorInfo, Settlement, State, crashed, dead, retrying, snoozed
 from backburner.schedule import Schedule, describe, due, next_fire, validated
 from backburner.settings import Settings
@@ -136,7 +137,7 @@ def use(job: JobRecord) -> None:
         job.flaw.encode()
     job.worker = job.worker or "w"
     error = ErrorInfo("E", "no")
-    refused = outcome.refused(job, SETTINGS, NOW)
+    refused = lifecycle.refused(job, SETTINGS, FORMAT, NOW)
     ends = [] if refused is None else [refused]
     if job.flaw is None and job.options.format <= 1:
         judged = outcome.judged(

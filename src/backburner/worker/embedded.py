@@ -112,7 +112,8 @@ class EmbeddedWorker:
         )
 
     def _directed(self, directives: Directives) -> None:
-        self.worker.cancel(directives.cancel)
+        if directives.cancel:
+            self.worker.cancel(directives.cancel)
         if self.worker.id in directives.lost and (self._renewal is None or self._renewal.done()):
             self._renewal = asyncio.ensure_future(self._renew())
 

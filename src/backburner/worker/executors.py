@@ -57,7 +57,7 @@ class Run:
         task: Task[..., Any],
         current: CurrentJob,
         limit: float | None,
-        end: Callable[[Run, bytes | None, BaseException | None, Verdict | None], None],
+        end: Callable[..., None],
         stop: Callable[[Run, StopReason], None],
     ) -> None:
         self.job = job
@@ -120,7 +120,7 @@ class ThreadCalls:
         self._threads = Threads(size, loop)
 
     def start(self, run: Run) -> None:
-        run.handle = self._threads.submit(self._call, _end, run)
+        run.handle = self._threads.submit(self._call, run.end, run)
 
     def interrupt(self, run: Run, reason: StopReason) -> None:
         ticket: Ticket = run.handle
@@ -153,10 +153,6 @@ class ThreadCalls:
         if run.handle.running:
             self._app.events.emit(StuckThread(job=run.job, stack=run.handle.stack()))
             run.handle.interrupt(Stop)  # once more: what is raised inside a destructor ends there
-
-
-def _end(run: Run, value: bytes | None, error: BaseException | None) -> None:
-    run.end(run, value, error, None)
 
 
 class RaisedElsewhere(Exception):

@@ -32,6 +32,7 @@ from backburner.brokers.base import Capability, Claim, Exchange, Waiter
 from backburner.context import CurrentJob, StopReason
 from backburner.errors import NotCommitted
 from backburner.events import LostLease, Started, UnknownTask
+from backburner.job import FORMAT
 from backburner.task import Kind
 from backburner.worker import outcome
 from backburner.worker.appetite import Appetite
@@ -173,8 +174,6 @@ class Worker:
 
     def cancel(self, reasons: Mapping[str, str]) -> None:
         """Stop these jobs for good, where they run here or wait for a slot."""
-        if not reasons:
-            return
         self._take_back()
         for job_id in reasons.keys() & self.running.keys():
             run = self.running[job_id]
@@ -335,21 +334,22 @@ class Worker:
     # Jobs in hand ------------------------------------------------------------------------------------
 
     def _take(self, jobs: Iterable[JobRecord]) -> None:
-        now = self.app.broker.now()
+        now, settings = self.app.broker.now(), self.app.settings
         for job in jobs:
-            task, refused = self.app.tasks.get(job.task), outcome.refused(job, self.app.settings, now)
+            task, refused = self.app.tasks.get(job.task), lifecycle.refused(job, settings, FORMAT, now)
             if refused is not None:
                 self._send(refused)
             elif task is None:
                 self.app.events.emit(UnknownTask(job=job))
                 reason = f"no worker that claimed it has the code of task {job.task[:200]}"
-                self._send(lifecycle.snoozed(job, self.app.settings.unknown_task_delay, now, reason))
+                self._send(lifecycle.snoozed(job, settings.unknown_task_delay, now, reason))
             elif self._is_suspect(job):
                 self._suspects.append(job)
             else:
                 self._unstarted[task.kind].append(job)
         if not self._stopping:
-            self._start_suspect()
+            if self._suspects:
+                self._start_suspect()
             for kind in self._unstarted:
                 self._start_waiting(kind)
 
@@ -428,7 +428,7 @@ class Worker:
         self._executors[task.kind].start(run)
 
     def _ended(
-        self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None
+        self, run: Run, value: bytes | None, error: BaseException | None, verdict: Verdict | None = None
     ) -> None:
         kind = run.task.kind
         if run.timer is not None:

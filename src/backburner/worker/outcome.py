@@ -4,9 +4,6 @@
 2. What no retry can mend goes to the dead letters: arguments that do not fit, a result that has no JSON form.
 3. An attempt that was stopped ends by the reason for the stop: cancelled, released, or timed out.
 4. Everything else is a failure, and the retry policy decides.
-
-And what becomes of a claimed job that is not to begin: not all of it can be read, or it is cancelled, expired
-or a poison pill by now.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ from backburner import lifecycle
 from backburner.codec import ReferenceGone
 from backburner.control import Cancel, Dead, Snooze, Stop
 from backburner.errors import CodecError
-from backburner.job import FORMAT
 from backburner.lifecycle import ErrorInfo, Settlement
 from backburner.retry import class_name
 from backburner.words import storable
@@ -56,27 +52,6 @@ class Verdict(msgspec.Struct):
     error: ErrorInfo
     reason: str = ""
     delay: float = 0.0
-
-
-def refused(job: JobRecord, settings: Settings, now: float) -> Settlement | None:
-    """What becomes of a claimed job that is not to begin."""
-    if job.flaw is not None:
-        return lifecycle.quarantined(job, now)
-    if job.options.format > FORMAT:
-        reason = (
-            f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it "
-            f"knows {FORMAT}: it waits for a worker of that version; upgrade this one"
-        )
-        return lifecycle.snoozed(job, settings.unknown_task_delay, now, reason)
-    if job.cancel_requested:
-        return lifecycle.cancelled(job, job.reason or "cancelled", now, keep=settings.keep_finished)
-    if job.expires_at is not None and job.expires_at <= now:
-        reason = f"expired: it had not started after {now - job.created_at:.0f} s"
-        return lifecycle.cancelled(job, reason, now, keep=settings.keep_finished)
-    if job.crashes >= settings.poison_after:
-        # Where the server hands jobs on by itself nobody has judged it yet.
-        return lifecycle.poisoned(job, job.crashes, now)
-    return None
 
 
 def verdict(  # noqa: PLR0911 - one line a case
