@@ -59,7 +59,7 @@ _schedule = msgspec.json.Decoder(Schedule)
 _KINDS = {
     name: kind
     for name, kind in get_type_hints(JobRecord).items()
-    if name not in ("options", "locator", "delay", "expires_in", "flaw")
+    if name not in ("options", "locator", "delay", "expires_in", "stamp", "flaw")
 }
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from backburner import lifecycle
+from backburner.brokers import flaws
 from backburner.brokers.base import (
     Beat,
     Bound,
@@ -100,7 +101,11 @@ class RedisBroker(RedisInspector):
         jobs = [*map(record, given)]
         if jobs:
             self._driver.clock.saw(jobs[-1].started_at or 0.0)
-        damaged = [row[-1] for row, job in zip(given, jobs, strict=True) if job.flaw is not None]
+        damaged = [
+            row[-1]
+            for row, job in zip(given, jobs, strict=True)
+            if job.flaw is not None or flaws.NO_TEXT in job.id
+        ]
         if damaged and claim is not None:
             buried = yield Do("bury_held", (claim.worker,), damaged)
             gone = {each.decode(errors="replace") for each in buried}
