@@ -195,7 +195,7 @@ class Surrounded:
 
     async def _run(self, run: Run, arounds: list[Any]) -> None:
         end, ended = run.end, asyncio.get_running_loop().create_future()
-        run.end = lambda _run, *how: ended.set_result(how)
+        run.end = lambda _run, value, error, verdict=None: ended.set_result((value, error, verdict))
         how: Any = None
         try:
             async with AsyncExitStack() as stack:
