@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from typing import Generic, TypeVar
 
 from backburner.brokers.threads import Threads
 
+logger = logging.getLogger("backburner")
 T = TypeVar("T")
 R = TypeVar("R")
 MOST = 100
@@ -85,9 +87,11 @@ class Together(Generic[T, R]):
             self._thread.submit(self._serve_line)
 
     def _answers(self, asked: list[T]) -> Sequence[R | None]:
-        with suppress(Exception):
+        try:
             return self._serve(asked)
-        return [None] * len(asked)
+        except Exception:
+            logger.debug("a shared request went wrong: each asks by itself", exc_info=True)
+            return [None] * len(asked)
 
     # In the thread -----------------------------------------------------------------------------------
 
