@@ -36,14 +36,22 @@ class Process:
     def settle(self, *settlements: Settlement) -> list[str]:
         return self.broker.run(self.broker.exchange(settlements, None)).lost
 
-    def next(self, queue: str = "default", patience: float = 20.0) -> JobRecord:
+    def next(self, queue: str = "default") -> JobRecord:
         """The next job of a queue, when it comes."""
+        return self.all(1, queue)[0]
+
+    def all(self, count: int, queue: str = "default", patience: int = 20) -> list[JobRecord]:
+        """So many jobs, as they come: a claim takes what has arrived."""
+        found: list[JobRecord] = []
         with self.broker.waiter([f"queue:{queue}"]) as waiter:
-            for _ in range(int(patience)):
-                if found := self.claim(1, queues=(queue,)):
-                    return found[0]
-                waiter.wait(1.0)
-        raise AssertionError(f"no job came to {queue} within {patience:g} s")
+            while len(found) < count and patience:
+                if more := self.claim(count - len(found), queues=(queue,)):
+                    found += more
+                else:
+                    waiter.wait(1.0)
+                    patience -= 1
+        assert len(found) == count, f"of {count} jobs {len(found)} came to {queue}"
+        return found
 
 
 def new_job(**fields: object) -> JobRecord:

@@ -126,6 +126,8 @@ class Consumer:
         self._tending: asyncio.Task[None] | None = None
         self._names = 0
         self._has_lost = False
+        self._replaced: list[tuple[Channel, int, message.Message]] = []
+        """Deliveries in whose place other messages are being published."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Claims ------------------------------------------------------------------------------------------
@@ -293,17 +295,24 @@ class Consumer:
 
     def _keep(self, channel: Channel, tag: int, other: message.Message) -> None:
         """Publish another message in place of this one."""
+        self._replaced.append((channel, tag, other))
+        if len(self._replaced) == 1:
+            self._spawn(self._replace())
 
-        async def replaced() -> None:
+    async def _replace(self) -> None:
+        """All that came meanwhile goes out together, so that none overtakes another.
+
+        Each for itself, the second did while a connection was opened for the first: after a node was killed
+        all that waits in a classic queue comes back like this.
+        """
+        while replaced := [*self._replaced]:
             try:
-                await self._publisher.publish([other])
+                await self._publisher.publish([other for _, _, other in replaced])
             except BackburnerError:
-                logger.exception("a message could not be replaced; it comes again with the next connection")
-                return
-            if channel is self._keeper.open:
-                self._acknowledge([tag])
-
-        self._spawn(replaced())
+                logger.exception("messages could not be replaced; they come again with the next connection")
+            else:
+                self._acknowledge([tag for channel, tag, _ in replaced if channel is self._keeper.open])
+            del self._replaced[: len(replaced)]
 
     # What nobody here takes --------------------------------------------------------------------------
 
