@@ -130,8 +130,10 @@ class RabbitServer(Server):
         return ["env", "-i", *(f"{name}={value}" for name, value in environment.items())]
 
     def is_ready(self) -> bool:
-        """It says so once it listens; clients that come back at once may have written much since."""
-        return self.has_said("Server startup complete")
+        """It says so once it listens, past its log: that drops lines when there are many, as where clients
+        come back at once or hundreds of queues are read.
+        """
+        return self.has_said(" completed with ")
 
     def evaluate(self, expressions: str) -> str:
         """Let the node evaluate Erlang, as `node()`, and return the last value as Erlang writes it."""

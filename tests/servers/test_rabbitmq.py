@@ -35,6 +35,12 @@ def read(connection: Any, queue: str) -> str:
     return body.decode()
 
 
+def test_a_node_whose_log_drops_its_lines_is_seen_to_be_ready() -> None:
+    with RabbitServer(None, "log.console.level = critical") as server, connected(server.url) as connection:
+        assert connection.is_open
+    assert not server.running
+
+
 @pytest.mark.parametrize("arguments", [None, QUORUM], ids=["classic", "quorum"])
 def test_data_survives_a_kill(tmp_path: Path, arguments: dict[str, str] | None) -> None:
     with RabbitServer(tmp_path) as server:
