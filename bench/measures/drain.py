@@ -1,7 +1,7 @@
 """How many jobs that do nothing a worker runs a second, from the start of the first to the end of the last;
 all were enqueued before, and no results are kept that the library does not keep by default. With ten at once
 in one process, and at the library's best. A library without a way to enqueue in bulk has a fifth of the jobs
-to run; a drain that has not ended after 20 s is judged by what it has run. Beside it, at the best: processor
+to run; a drain that has not ended after 10 s is judged by what it has run. Beside it, at the best: processor
 time of the worker and of the broker for each job, and the commands (Redis) or transactions (PostgreSQL) that
 the broker ran for it.
 """
@@ -16,7 +16,7 @@ from bench.processes import busy
 from bench.subject import Running, Subject
 from bench.tally import Counted
 
-LIMIT = 20.0
+LIMIT = 10.0
 """Seconds."""
 KINDS = ("coroutine", "function")
 BEST = "at its best"

@@ -4,7 +4,7 @@
    worker has in hand and asks for: so no worker hoards what others could run.
 2. Deliveries wait on the shelf of their queue. A claim takes from it in order. When that is less than it
    asked for, one more question on the same channel (`basic.qos`) lets what is on its way arrive first: the
-   server answers in order.
+   server answers in order. Not while somebody waits for work: who was woken by a job is given it at once.
 3. A claimed delivery is held until it is settled, by acknowledgement: many at once where that can be.
    RabbitMQ fences: a delivery belongs to the channel that it came on, and is void when the channel ends.
    What is held then goes to others, and a settlement of it is refused.
@@ -148,7 +148,7 @@ class Consumer:
                 # To change a window takes 14 round trips: one that grows does so in few steps.
                 await self._subscribe(queue, need + need * (subscription.pace > 100))
         taken = self._pick(queues, limit, exclude)
-        if len(taken) < limit:
+        if len(taken) < limit and not (taken and self._awaited.intersection(queues)):
             try:
                 async with self._changing:
                     await channel.call("basic_qos", prefetch_count=1)
@@ -157,6 +157,11 @@ class Consumer:
                 raise
             taken += self._pick(queues, limit - len(taken), exclude)
         return taken
+
+    @property
+    def _awaited(self) -> set[str]:
+        """The queues for which somebody waits."""
+        return {queue for waiter in self.waiters for queue in waiter.queues}
 
     def _pick(self, queues: Sequence[str], limit: int, exclude: Collection[str]) -> list[Delivery]:
         taken: list[Delivery] = []
@@ -321,7 +326,7 @@ class Consumer:
         while any(each.window or len(each.shelf) for each in self._subscriptions.values()):
             await asyncio.sleep(HOLD / 4)
             past = time.monotonic() - HOLD
-            awaited = {queue for waiter in self.waiters for queue in waiter.queues}
+            awaited = self._awaited
             for queue, subscription in [*self._subscriptions.items()]:
                 if subscription.wanted_at < past and queue not in awaited:
                     await self._unsubscribe(queue)
