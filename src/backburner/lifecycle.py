@@ -35,7 +35,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-SUCCEEDED = State.SUCCEEDED
+RUNNING, SUCCEEDED = State.RUNNING, State.SUCCEEDED
 """The same: CPython 3.11 takes a sixth of a microsecond to find a member of an enumeration by its name."""
 FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED, State.RETRYING})

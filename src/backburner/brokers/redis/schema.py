@@ -12,7 +12,7 @@ import msgspec
 
 from backburner.brokers import flaws
 from backburner.job import NO_OPTIONS, JobRecord
-from backburner.lifecycle import Attempt, Settlement, State
+from backburner.lifecycle import RUNNING, SUCCEEDED, Attempt, Settlement, State
 
 encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
@@ -55,18 +55,26 @@ def record(row: Sequence[Any]) -> JobRecord:
     """One row of `job.lua`: head, payload, options, what changes, result, progress, checkpoint, id; of a job
     that never ran `claim.lua` leaves out what it has not.
     """
-    if len(row) == SHORT:
-        *first, job_id = row
-        row = (*first, None, None, None, job_id)
+    if len(row) != SHORT:
+        *first, result, progress, checkpoint, job_id = row
+        row = (*first, job_id, result, progress, checkpoint)
     try:
-        job = _read(row)
+        job = _read(*row)
     except flaws.DAMAGE:
-        return _salvaged(row)
-    return job if flaws.sound(job) else _salvaged(row)
+        return _salvaged(*row)
+    return job if flaws.sound(job) else _salvaged(*row)
 
 
-def _salvaged(row: Sequence[Any]) -> JobRecord:
-    head, payload, options, changing, result, progress, checkpoint, job_id = row
+def _salvaged(
+    head: bytes | None,
+    payload: bytes | None,
+    options: bytes | None,
+    changing: bytes | None,
+    job_id: bytes,
+    result: bytes | None = None,
+    progress: bytes | None = None,
+    checkpoint: bytes | None = None,
+) -> JobRecord:
     fields = {
         **_each(head, _HEAD),
         **_each(changing, _CHANGING),
@@ -96,8 +104,16 @@ def _each(packed: bytes | None, names: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _read(row: Sequence[Any]) -> JobRecord:
-    head, payload, options, changing, result, progress, checkpoint, job_id = row
+def _read(
+    head: bytes,
+    payload: bytes,
+    options: bytes | None,
+    changing: bytes,
+    job_id: bytes,
+    result: bytes | None = None,
+    progress: bytes | None = None,
+    checkpoint: bytes | None = None,
+) -> JobRecord:
     task, queue, priority, key = _head(head)
     (
         state,
@@ -141,7 +157,7 @@ def _read(row: Sequence[Any]) -> JobRecord:
         seq,
         None,
         None,
-        changing if state is State.RUNNING else None,
+        changing if state is RUNNING else None,
     )
 
 
@@ -183,8 +199,8 @@ def settled(settlements: Sequence[Settlement], blobs: list[bytes]) -> Settled:
             blobs.append(each.result)
             result = len(blobs)
         key = (job.worker, job.queue, job.task, job.priority, each.verb, each.state, each.keep, now // 60)
-        group = groups.setdefault(key, len(groups) + 1)
-        success = each.state is State.SUCCEEDED and not each.follow_ups
+        group = groups.get(key) or groups.setdefault(key, len(groups) + 1)
+        success = each.state is SUCCEEDED and not each.follow_ups
         # Of two settlements of one claim the first holds.
         if success and job.stamp and job.stamp.endswith(UNTOUCHED) and job.id not in behind:
             blobs.append(job.stamp)

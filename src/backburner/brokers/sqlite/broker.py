@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -41,7 +41,7 @@ from backburner.brokers.sqlite.steps import Begin, Do, DoMany, Savepoint, Wake
 from backburner.brokers.sqlite.wake import Wakes
 from backburner.errors import ConfigError
 from backburner.job import NO_OPTIONS, JobRecord
-from backburner.lifecycle import FINAL, Settlement, State
+from backburner.lifecycle import FINAL, SUCCEEDED, Settlement, State
 
 T = TypeVar("T")
 
@@ -182,8 +182,9 @@ class SqliteBroker(SqliteInspector):
         yield Savepoint("keep")
         yield DoMany("settle_rate", _rates(settlements))
         # Named whether or not anybody listens: who begins to before the commit still finds the job running.
-        yield Wake({f"job:{each.job.id}": 1 for each in settlements if each.state in FINAL})
-        others = [each for each in settlements if each.state is not State.SUCCEEDED]
+        others = [each for each in settlements if each.state is not SUCCEEDED]
+        final = [each for each in settlements if each.state in FINAL] if others else settlements
+        yield Wake({f"job:{each.job.id}": 1 for each in final})
         logs = [(each.job.id, each.job.token, msgspec.json.encode(each.log)) for each in others if each.log]
         if logs:
             yield DoMany("settle_log", logs)
@@ -302,14 +303,13 @@ def _settlement_rows(
     settlements: Sequence[Settlement],
 ) -> Iterator[tuple[str, dict[int, tuple[Any, ...]], dict[str, Any]]]:
     """For each statement that settles: its name, its rows, and the parameters that they share."""
-    succeeded: dict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = {}
+    succeeded: dict[tuple[Any, ...], dict[int, tuple[Any, ...]]] = defaultdict(dict)
     others: dict[int, tuple[Any, ...]] = {}
     for each in settlements:
         job = each.job
-        if each.state is State.SUCCEEDED:
+        if each.state is SUCCEEDED:
             result = None if each.result is None else each.result.decode()
-            rows = succeeded.setdefault((job.worker, each.keep), {})
-            rows[job.locator] = (job.token, result, each.now)
+            succeeded[job.worker, each.keep][job.locator] = (job.token, result, each.now)
         else:
             run_at = None if each.run_at == job.run_at else each.run_at
             finished_at = each.now if each.state in FINAL else None
@@ -323,10 +323,11 @@ def _settlement_rows(
 
 
 def _rates(settlements: Sequence[Settlement]) -> list[tuple[Any, ...]]:
-    found: dict[tuple[Any, ...], tuple[int, float]] = {}
+    found: dict[tuple[Any, ...], list[Any]] = {}
     for each in settlements:
         job = each.job
-        key = (each.now // 60, job.queue, job.task, each.verb)
-        count, seconds = found.get(key, (0, 0.0))
-        found[key] = (count + 1, seconds + each.now - (job.started_at or each.now))
+        ended = (each.now // 60, job.queue, job.task, each.verb)
+        totals = found.get(ended) or found.setdefault(ended, [0, 0.0])
+        totals[0] += 1
+        totals[1] += each.now - (job.started_at or each.now)
     return [(int(minute), *rest, *totals) for (minute, *rest), totals in found.items()]

@@ -11,7 +11,7 @@ from backburner.brokers import flaws
 from backburner.brokers.sql import migrations
 from backburner.errors import SchemaError
 from backburner.job import NO_OPTIONS, JobRecord
-from backburner.lifecycle import State
+from backburner.lifecycle import RUNNING, State
 
 PACKAGE = "backburner.brokers.sqlite"
 VERSION = migrations(PACKAGE)[-1].number
@@ -61,7 +61,7 @@ def claimed(text: str, worker: str, now: float) -> list[JobRecord]:
             payload.encode(),
             queue,
             priority,
-            State.RUNNING,
+            RUNNING,
             float(created_at),
             float(run_at),
             None if expires_at is None else float(expires_at),
