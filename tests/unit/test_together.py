@@ -103,6 +103,11 @@ def test_one_that_was_interrupted_in_the_line_is_not_served(server: Server) -> N
         until_waiting(server, 1)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
+    async def start_the_thread() -> None:  # Python takes one that is interrupted in its start for alive
+        await server.together.aask(50)
+
+    asyncio.run(start_the_thread())
+    server.begun.acquire()
     old = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     server.gate.clear()
     try:
@@ -118,4 +123,26 @@ def test_one_that_was_interrupted_in_the_line_is_not_served(server: Server) -> N
     finally:
         signal.signal(signal.SIGUSR1, old)
     assert server.together.ask(3) == 6
-    assert server.rounds == [[100], [3]]
+    assert server.rounds == [[50], [100], [3]]
+
+
+def test_who_is_interrupted_while_the_thread_is_started_holds_nobody_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(_: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise KeyboardInterrupt
+
+    server.gate.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(server.together.ask, 100)
+        server.begun.acquire()
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.together.ask(1)
+        second = pool.submit(server.together.ask, 2)
+        until_waiting(server, 2)
+        server.gate.set()
+        assert [first.result(30), second.result(10)] == [200, 4]

@@ -82,9 +82,16 @@ class Together(Generic[T, R]):
         self._thread.close()
 
     def _join(self, request: _Request[T, R]) -> None:
+        called: list[bool] = []
         self._line.append(request)
-        if self._called.acquire(blocking=False):
-            self._thread.submit(self._serve_line)
+        try:
+            called.extend(map(self._called.acquire, [False]))
+            if called[0]:
+                self._thread.submit(self._serve_line)
+        except BaseException:
+            if called and called[0]:  # perhaps in vain, as in the middle of the start of a thread
+                self._thread.submit(self._serve_line)
+            raise
 
     def _answers(self, asked: list[T]) -> Sequence[R | None]:
         try:
@@ -97,7 +104,8 @@ class Together(Generic[T, R]):
 
     def _serve_line(self) -> None:
         with self._turn:
-            self._called.release()  # who joins from now on calls again
+            with suppress(RuntimeError):  # it was called twice
+                self._called.release()  # who joins from now on calls again
             while self._line:
                 taken = [self._line.popleft() for _ in range(min(len(self._line), MOST))]
                 requests = [request for request in taken if not request.given_up]

@@ -145,8 +145,8 @@ class Consumer:
             if self._is_paused(queue):
                 continue
             if not need <= subscription.window <= 4 * need + 64:
-                # To change a window takes 14 round trips: one that grows does so in few steps, and a large one is
-                # not changed for the few jobs by which what is in hand differs from one claim to the next.
+                # To change a window takes 14 round trips: one that grows does so in few steps, and a large
+                # one leaves room for the few jobs by which what is in hand differs from claim to claim.
                 await self._subscribe(queue, need + need // 16 + need * (subscription.pace > 100))
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit and not (taken and self._awaited.intersection(queues)):
