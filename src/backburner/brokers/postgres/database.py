@@ -30,6 +30,7 @@ import psycopg
 from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
 from backburner.brokers.forks import begins_anew
+from backburner.brokers.gathering import FEW, gathered
 from backburner.brokers.postgres import schema
 from backburner.brokers.postgres.address import Address
 from backburner.brokers.postgres.errors import CONFLICTS, CUT_OFF, sqlstate, translation
@@ -45,12 +46,6 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 CONNECTIONS = 10
 THREADS = 8
-FEW = 10
-"""Fresh jobs of one operation that share a statement with others. More are worth one of their own, which
-another connection may perform meanwhile."""
-_GATHERING = "enqueue"
-"""The operation that begins on the event loop, to be in line at once. What others do first would keep the
-loop: to encode the settlements of an exchange takes a microsecond each."""
 _LOOKUPS = {"find", "queues_counts", "tasks", "get", "history"}
 _WAITED_LONG = {"55P03", "57014"}
 """Lock and statement timeouts: who waited that long need not be sent into the same line again."""
@@ -110,27 +105,14 @@ class Database:
 
     def arun(self, operation: Operation[T]) -> Awaitable[T]:
         asked = time.monotonic()
-        if getattr(operation, "__name__", "") != _GATHERING:
-            return self._on_thread(operation, asked)
-        try:
-            step = next(operation)
-        except StopIteration as stop:
-            return _known(stop.value)
-        if isinstance(step, DoFresh) and self._gathers(step):
-            return self._after(self._together.aask(step), operation, asked)
-        return self._on_thread(operation, asked, step)
+        return gathered(
+            operation, self._shared, lambda operation, step: self._on_thread(operation, asked, step)
+        )
 
-    async def _after(self, reply: Awaitable[list[Row] | None], operation: Operation[T], asked: float) -> T:
-        try:
-            step = operation.send(await reply)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        return await self._on_thread(operation, asked, step)
+    def _shared(self, step: Do | DoFresh) -> Awaitable[list[Row] | None] | None:
+        return self._together.aask(step) if isinstance(step, DoFresh) and self._gathers(step) else None
 
-    def _on_thread(
-        self, operation: Operation[T], asked: float, step: Do | DoFresh | None = None
-    ) -> Awaitable[T]:
+    def _on_thread(self, operation: Operation[T], asked: float, step: Do | DoFresh | None) -> Awaitable[T]:
         return shielded(asyncio.wrap_future(self.submit(lambda: self.run(operation, asked, step))))
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
@@ -266,12 +248,6 @@ class Database:
     def after_fork(self) -> None:
         _of_the_parent.extend(self._idle)
         self._begin()
-
-
-def _known(result: T) -> asyncio.Future[T]:
-    future = asyncio.get_running_loop().create_future()
-    future.set_result(result)
-    return future
 
 
 _of_the_parent: list[Session] = []

@@ -32,7 +32,7 @@ from backburner.brokers.redis import address
 from backburner.brokers.redis.driver import Driver
 from backburner.brokers.redis.inspector import RedisInspector
 from backburner.brokers.redis.schema import new_jobs, pairs, record, settled
-from backburner.brokers.redis.steps import Do
+from backburner.brokers.redis.steps import Do, DoEnqueue
 from backburner.brokers.redis.wake import Wakes
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement
@@ -74,12 +74,17 @@ class RedisBroker(RedisInspector):
     def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
         if not jobs:
             return []
-        limits = {
-            name: (bound.max_length, bound.on_full == "drop_oldest", bound.keep)
-            for name, bound in bounds.items()
-        }
-        blobs: list[bytes] = []
-        now, *found = yield Do("enqueue", (new_jobs(jobs, blobs), limits), blobs)
+        reply = None
+        if not any(job.queue in bounds for job in jobs):
+            reply = yield DoEnqueue(jobs)
+        if reply is None:
+            limits = {
+                name: (bound.max_length, bound.on_full == "drop_oldest", bound.keep)
+                for name, bound in bounds.items()
+            }
+            blobs: list[bytes] = []
+            reply = yield Do("enqueue", (new_jobs(jobs, blobs), limits), blobs)
+        now, *found = reply
         now = float(now)
         if len(found) > 1:
             queue, depth, drained = found

@@ -11,7 +11,9 @@
    then holds half a request, or an answer that belongs to nobody: it is closed.
 4. There is room for so many connections: who finds none waits until one is given back, within its patience.
    200 threads that all connect at once would be a storm, and slower.
-5. A forked child forgets the connections, and leaves the parent's sessions alone: redis-py closes a
+5. Jobs of operations that come at the same time are one script (`DoEnqueue`). In trouble, and when it fails,
+   for whatever reason, each operation goes on by itself.
+6. A forked child forgets the connections, and leaves the parent's sessions alone: redis-py closes a
    connection of another process without a word to the server.
 """
 
@@ -21,7 +23,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -30,15 +32,17 @@ from redis.exceptions import NoScriptError, RedisError
 from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
 from backburner.brokers.forks import begins_anew
+from backburner.brokers.gathering import FEW, gathered
 from backburner.brokers.redis import server
 from backburner.brokers.redis.address import HANDSHAKE, Address
 from backburner.brokers.redis.errors import code, passing, translation
 from backburner.brokers.redis.link import Link
 from backburner.brokers.redis.schema import encode
 from backburner.brokers.redis.scripts import Script, script
-from backburner.brokers.redis.steps import Do
+from backburner.brokers.redis.steps import Do, DoEnqueue, shares, together
 from backburner.brokers.shield import shielded
 from backburner.brokers.threads import Threads
+from backburner.brokers.together import Together
 from backburner.errors import BrokerUnavailable
 
 T = TypeVar("T")
@@ -66,37 +70,71 @@ class Driver:
         for _ in range(CONNECTIONS):
             self._room.put(None)
         self._threads = Threads(CONNECTIONS, "backburner-redis")
+        self._together = Together(self._store, "backburner-redis-enqueue")
 
-    def run(self, operation: Operation[T], asked: float | None = None) -> T:
-        """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there."""
-        reply: Any = None
+    def run(self, operation: Operation[T], asked: float | None = None, step: Any = None) -> T:
+        """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there. `step` is the
+        first one, if the operation has begun.
+        """
         try:
+            step = step or next(operation)
             while True:
-                reply = self.perform(operation.send(reply), asked)
-                asked = None
+                if isinstance(step, DoEnqueue):
+                    asked = asked or time.monotonic()
+                    step = operation.send(self._together.ask(step) if self._gathers(step) else None)
+                else:
+                    step = operation.send(self.perform(step, asked))
+                    asked = None
         except StopIteration as stop:
             result: T = stop.value
             return result
         finally:
             operation.close()
 
-    def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
-        return shielded(asyncio.wrap_future(self._threads.submit(self.run, operation, time.monotonic())))
+    def arun(self, operation: Operation[T]) -> Awaitable[T]:
+        asked = time.monotonic()
+        return gathered(
+            operation, self._shared, lambda operation, step: self._on_thread(operation, asked, step)
+        )
+
+    def _shared(self, step: Do | DoEnqueue) -> Awaitable[Any] | None:
+        return self._together.aask(step) if isinstance(step, DoEnqueue) and self._gathers(step) else None
+
+    def _on_thread(self, operation: Operation[T], asked: float, step: Do | DoEnqueue | None) -> Awaitable[T]:
+        return shielded(asyncio.wrap_future(self._threads.submit(self.run, operation, asked, step)))
 
     def close(self) -> None:
+        self._together.close()
         self._threads.close()
         self._forget_idle()
 
     # One step ----------------------------------------------------------------------------------------
 
-    def perform(self, step: Do, asked: float | None = None) -> Any:
-        """The reply to one script. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
+    def _gathers(self, step: DoEnqueue) -> bool:
+        return len(step.jobs) <= FEW and not self._trouble
+
+    def _store(self, steps: list[DoEnqueue]) -> list[list[Any]]:
+        known, arguments = self._command(together(steps))
+        try:
+            reply = self._once(known, arguments, time.monotonic() + self.address.patience, sure=False)
+        except (RedisError, OSError) as error:
+            if code(error) == "LOST":
+                self._forget_idle()
+                self._trouble = str(translation(error, self.address.shown))
+            raise
+        return shares(steps, reply)
+
+    def _command(self, step: Do) -> tuple[Script, tuple[Any, ...]]:
         known = self._scripts.get(step.name)
         if known is None:
             known = self._scripts[step.name] = script(step.name)
         moment = self.clock.moment
         now = b"" if moment is None else repr(moment).encode()
-        arguments = (1, self._key, now, encode(step.given), *step.blobs)
+        return known, (1, self._key, now, encode(step.given), *step.blobs)
+
+    def perform(self, step: Do, asked: float | None = None) -> Any:
+        """The reply to one script. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
+        known, arguments = self._command(step)
         began = time.monotonic()
         end = (asked or began) + self.address.patience
         if began > end and self._trouble:

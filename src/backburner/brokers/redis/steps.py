@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from backburner.brokers.redis.schema import new_jobs
+from backburner.job import JobRecord
+
 
 class Do(NamedTuple):
     """Run a named script, atomically; the reply is the server's, with bytes for text."""
@@ -15,3 +18,29 @@ class Do(NamedTuple):
     """Bytes that travel as they are; `given` names them by their numbers, from 1 on."""
     again: bool = True
     """Whether it may be sent again when its answer was lost: the second one would say the same."""
+
+
+class DoEnqueue(NamedTuple):
+    """Store jobs of unbounded queues, in one script with those that others store just now.
+
+    The reply is that of `enqueue.lua`; nothing if it went wrong.
+    """
+
+    jobs: Sequence[JobRecord]
+
+
+def together(steps: Sequence[DoEnqueue]) -> Do:
+    """The one script for several."""
+    blobs: list[bytes] = []
+    return Do("enqueue", (new_jobs([job for step in steps for job in step.jobs], blobs), {}), blobs)
+
+
+def shares(steps: Sequence[DoEnqueue], reply: Sequence[Any]) -> list[list[Any]]:
+    """The reply to each of several: what is kept for its own jobs, by their own numbers."""
+    now, found = reply
+    kept, first, replies = dict(found), 1, list[list[Any]]()
+    for step in steps:
+        own = range(first, first + len(step.jobs))
+        replies.append([now, [[number - first + 1, kept[number]] for number in own if number in kept]])
+        first = own.stop
+    return replies
