@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import threading
 from collections.abc import Iterator
@@ -145,7 +146,7 @@ def test_a_thread_that_is_interrupted_leaves_no_answer_to_the_next(
 async def test_what_was_called_off_is_done_all_the_same(proxy: Proxy, distant: RedisBroker) -> None:
     proxy.delay(0.05)
     job = new_job()
-    waiting = distant.arun(distant.enqueue([job], {}))
-    waiting.cancel()  # type: ignore[attr-defined]
+    waiting = asyncio.ensure_future(distant.arun(distant.enqueue([job], {})))
+    waiting.cancel()
     distant.close()  # which waits for it
     assert job.id in ids(distant)
