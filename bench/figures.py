@@ -26,6 +26,7 @@ class Sizes(NamedTuple):
     bulk: int = 20_000
     drain: int = 100_000
     awaited: int = 5_000
+    retried: int = 5_000
     moments: int = 100
     """How many jobs that wait come one after the other."""
     computes: int = 500
@@ -44,6 +45,7 @@ SHORT = Sizes(
     bulk=500,
     drain=500,
     awaited=50,
+    retried=500,
     moments=3,
     computes=20,
     pickups=10,

@@ -36,6 +36,7 @@ class Slot(threading.local):
     at = -1
     jobs = 0
     first = 0.0
+    last = 0.0
 
 
 class Tally:
@@ -52,20 +53,29 @@ class Tally:
     def _forked(self) -> None:
         self._own = Slot()
 
+    def begin(self, began: float) -> None:
+        """A job began here, which may fail: it counts when it ends."""
+        own = self._slot(began)
+        SLOT.pack_into(self._map, own.at, own.jobs, own.first, own.last)
+
     def count(self, began: float, ended: float) -> None:
         """A job ran here."""
+        own = self._slot(began)
+        own.jobs += 1
+        own.last = ended
+        SLOT.pack_into(self._map, own.at, own.jobs, own.first, ended)
+
+    def _slot(self, began: float) -> Slot:
         own = self._own
         if own.at < 0:
             own.at = threading.get_native_id() % SLOTS * SLOT.size
-            own.jobs, own.first, _ = SLOT.unpack_from(self._map, own.at)
-        if not own.jobs:
-            own.first = began
-        own.jobs += 1
-        SLOT.pack_into(self._map, own.at, own.jobs, own.first, ended)
+            own.jobs, own.first, own.last = SLOT.unpack_from(self._map, own.at)
+            own.first = own.first or began
+        return own
 
     def read(self) -> Counted:
         """Of everybody."""
-        slots = [slot for slot in SLOT.iter_unpack(self._map[:]) if slot[0]]
+        slots = [slot for slot in SLOT.iter_unpack(self._map[:]) if slot[1]]
         return Counted(
             sum(jobs for jobs, _, _ in slots),
             min((first for _, first, _ in slots), default=0.0),

@@ -66,6 +66,7 @@ def _at_once(job: str, value: float, began: float) -> None:
     if job == "compute":
         compute()
     elif job == "flaky":
+        tally().begin(began)
         _fail_once(int(value))
 
 

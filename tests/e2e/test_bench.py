@@ -175,6 +175,15 @@ def test_jobs_are_counted_in_forked_processes_too(tmp_path: Path) -> None:
     assert counted == (4, 1.0, 7.0)
 
 
+def test_a_job_that_fails_first_counts_once_and_from_its_first_attempt(tmp_path: Path) -> None:
+    tally = Tally(tmp_path / "tally")
+    tally.begin(1.0)
+    tally.begin(2.0)
+    assert tally.read().jobs == 0
+    tally.count(3.0, 4.0)
+    assert tally.read() == (1, 1.0, 4.0)
+
+
 def a_record(*samples: Taken) -> Record:
     systems = {
         name: Description(("function",), ("single",), "never lost", "many", {"one": "1.0"})
