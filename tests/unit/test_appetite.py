@@ -57,3 +57,26 @@ def test_the_mix_remains_one_however_long_it_goes_on() -> None:
     for number in range(20_000):
         appetite.exchanged(0.001, {list(SLOTS)[number % 3]: 7}, [THREAD] if number % 3 == 0 else [])
     assert 3 <= wanted(appetite)[0] <= 8
+
+
+def test_what_is_in_hand_lasts_until_the_next_answer() -> None:
+    """A thousand slots, jobs of 50 ms, and 25 ms for an exchange, in which 500 of them end."""
+    slots, ending = 1000, 500
+    appetite = Appetite({COROUTINE: slots})
+    for _ in range(50):
+        appetite.exchanged(0.025, {COROUTINE: ending})
+        appetite.ran(COROUTINE, 0.05)
+    waiting, empty = 0, list[int]()
+    for _ in range(10):
+        asked = appetite.wanted({COROUTINE: slots}, {COROUTINE: waiting}).limit
+        empty.append(max(0, ending - waiting))
+        waiting = max(0, waiting - ending) + asked
+    assert empty[3:] == [0] * 7
+
+
+def test_long_jobs_are_not_hoarded() -> None:
+    appetite = Appetite({COROUTINE: 10})
+    for _ in range(50):
+        appetite.exchanged(0.002, {COROUTINE: 1})
+        appetite.ran(COROUTINE, 1.0)
+    assert appetite.wanted({COROUTINE: 10}, {COROUTINE: 0}).limit == 0

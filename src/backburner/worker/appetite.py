@@ -1,8 +1,11 @@
-"""How many jobs to claim: as many as have room now, and as many as will find room before the answer is back.
+"""How many jobs to claim: as many as have room now, and as many as will find room before others can come.
 
 1. Each kind of task (coroutine, thread, process) has its own slots. Its room is its free slots, plus what
-   it will finish during one round trip at the pace seen so far, less what was claimed and has not started.
-   Long jobs are never hoarded: at a second a job, a round trip of milliseconds adds nothing.
+   it will finish during two round trips at the pace seen so far, less what was claimed and has not started:
+   those in hand have to last until the answer to this claim is back, and what that brings until the next is.
+   (With one, slots stood empty every other time: 1,000 jobs of 50 ms at once reached 0.67 to 0.74 of the
+   ideal, and 0.81 to 0.85 with two.) Long jobs are never hoarded: at a second a job, round trips of
+   milliseconds add nothing.
 2. One claim asks for all slots and half of what may be ahead, at most, so that the other half runs while it
    is under way. Asking for all of it made large and small batches alternate, and the worker waited for each
    large one.
@@ -73,4 +76,4 @@ class Appetite:
         if kind not in self._seconds:
             return 0
         pace = self._slots[kind] / max(self._seconds[kind], 1e-6)
-        return min(MOST_AHEAD, int(pace * self._round_trip))
+        return min(MOST_AHEAD, round(2 * pace * self._round_trip))
