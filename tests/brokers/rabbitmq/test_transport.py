@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pika
@@ -14,8 +12,6 @@ import pytest
 
 from backburner import lifecycle
 from backburner.brokers.base import Claim
-from backburner.brokers.rabbitmq.message import Message
-from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.errors import BrokerError, BrokerUnavailable
 from backburner.lifecycle import ErrorInfo
@@ -40,26 +36,6 @@ def test_what_was_enqueued_is_there_after_the_node_was_killed(
     found = process.all(100)
     assert [job.id for job in found] == [job.id for job in jobs]
     assert process.settle(*(lifecycle.succeeded(job, None, 0.0, keep=0) for job in found)) == []
-
-
-def test_jobs_that_come_back_from_a_classic_queue_keep_their_order_while_a_connection_is_opened(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A classic queue does not count redeliveries: each job is published once more, with its count."""
-    publish, slow = Publisher.publish, list[bool]()
-
-    async def slow_at_first(publisher: Publisher, messages: Sequence[Message]) -> None:
-        if messages and not slow:
-            slow.append(True)
-            await asyncio.sleep(0.2)  # what a new connection takes: all that overtakes is through by then
-        await publish(publisher, messages)
-
-    one, other = connect("?queues=classic"), connect("?queues=classic")
-    jobs = one.add(10)
-    assert len(one.claim(10)) == 10
-    monkeypatch.setattr(Publisher, "publish", slow_at_first)
-    one.broker.close()
-    assert [job.id for job in other.all(10)] == [job.id for job in jobs]
 
 
 @KINDS

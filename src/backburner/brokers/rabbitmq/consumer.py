@@ -127,7 +127,8 @@ class Consumer:
         self._names = 0
         self._has_lost = False
         self._replaced: list[tuple[Channel, int, message.Message]] = []
-        """Deliveries in whose place other messages are being published."""
+        """Deliveries in whose place other messages are to be published."""
+        self._replacing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Claims ------------------------------------------------------------------------------------------
@@ -302,8 +303,8 @@ class Consumer:
     def _keep(self, channel: Channel, tag: int, other: message.Message) -> None:
         """Publish another message in place of this one."""
         self._replaced.append((channel, tag, other))
-        if len(self._replaced) == 1:
-            self._spawn(self._replace())
+        if self._replacing is None or self._replacing.done():
+            self._replacing = self._spawn(self._replace())
 
     async def _replace(self) -> None:
         """All that came meanwhile goes out together, so that none overtakes another.
@@ -311,14 +312,21 @@ class Consumer:
         Each for itself, the second did while a connection was opened for the first: after a node was killed
         all that waits in a classic queue comes back like this.
         """
-        while replaced := [*self._replaced]:
-            try:
-                await self._publisher.publish([other for _, _, other in replaced])
-            except BackburnerError:
-                logger.exception("messages could not be replaced; they come again with the next connection")
-            else:
-                self._acknowledge([tag for channel, tag, _ in replaced if channel is self._keeper.open])
-            del self._replaced[: len(replaced)]
+        while self._replaced:
+            together, self._replaced = self._replaced, []
+            if not await self._put_in_place(together) and len(together) > 1:
+                for each in together:  # what one of them needs may be refused
+                    await self._put_in_place([each])
+
+    async def _put_in_place(self, replaced: Sequence[tuple[Channel, int, message.Message]]) -> bool:
+        valid = [each for each in replaced if each[0] is self._keeper.open]  # the others come again
+        try:
+            await self._publisher.publish([other for _, _, other in valid])
+        except BackburnerError as error:
+            logger.warning("%s: what could not be replaced comes again with the next connection", error)
+            return False
+        self._acknowledge([tag for channel, tag, _ in valid if channel is self._keeper.open])
+        return True
 
     # What nobody here takes --------------------------------------------------------------------------
 
@@ -444,12 +452,13 @@ class Consumer:
         except BrokerError as error:
             logger.warning("%s", error)
         else:
-            self._spawn(self.set_paused(queue, paused))
+            _ = self._spawn(self.set_paused(queue, paused))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _cancelled(self, tag: str) -> None:
         """The server ended a consumer: its queue was deleted, or its node is away. It is declared again."""
