@@ -3,9 +3,8 @@
 1. Each kind of task (coroutine, thread, process) has its own slots. Its room is its free slots, plus what
    it will finish during two round trips at the pace seen so far, less what was claimed and has not started:
    those in hand have to last until the answer to this claim is back, and what that brings until the next is.
-   (With one, slots stood empty every other time: 1,000 jobs of 50 ms at once reached 0.67 to 0.74 of the
-   ideal, and 0.81 to 0.85 with two.) Long jobs are never hoarded: at a second a job, round trips of
-   milliseconds add nothing.
+   With one, slots stood empty every other time (decision 51). Long jobs are never hoarded: at a second a
+   job, round trips of milliseconds add nothing.
 2. One claim asks for all slots and half of what may be ahead, at most, so that the other half runs while it
    is under way. Asking for all of it made large and small batches alternate, and the worker waited for each
    large one.
