@@ -176,12 +176,12 @@ def _aims(broker: str) -> Iterator[Aim]:
     def reason(why: str) -> str:
         return REASONS.get((broker, why), "")
 
-    for load, times in ((AT_TEN, 10), (BEST, 4)):
+    # Where the disk takes the time, ten processes of some are faster than their best load on two cores.
+    for load, loads, times in ((AT_TEN, (AT_TEN,), 10), (BEST, (AT_TEN, BEST), 4)):
         ceiling = bare("drain", drain.name("coroutine", load))
         mine = figure("drain", drain.name("coroutine", load))
-        others = peers(
-            times, broker, "drain", tuple(drain.name(kind, load) for kind in drain.KINDS), lossy=False
-        )
+        theirs = tuple(drain.name(kind, each) for kind in drain.KINDS for each in loads)
+        others = peers(times, broker, "drain", theirs, lossy=False)
         if load == BEST:
             yield Aim(
                 f"{broker}, drain at its best: 60% of the bare loop",

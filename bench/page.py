@@ -30,13 +30,14 @@ over when all have, whatever the library still does about them.
 """
 
 
-def write(record: Record, page: Path = PAGE) -> None:
+def write(record: Record, page: Path = PAGE, commands: str = "") -> None:
+    """`commands` make the page again; without any, the record's own with `--write` does."""
     pictures = page.parent / page.stem
     pictures.mkdir(exist_ok=True)
     drawn = {
         TITLES[measure]: draw(record, measure, pictures) for measure in TITLES if record.figures(measure)
     }
-    introduction = INTRODUCTION.format(commands=_commands(record))
+    introduction = INTRODUCTION.format(commands=commands or f"{record.command} --write")
     parts = [introduction, *map(markdown, _setting(record))]
     for table in tables(record):
         picture = drawn.get(table.title)
@@ -47,16 +48,6 @@ def write(record: Record, page: Path = PAGE) -> None:
             "## What failed\n\n" + "".join(f"- {each.splitlines()[0]}\n" for each in record.failures)
         )
     page.write_text("\n".join(parts))
-
-
-def _commands(record: Record) -> str:
-    """What makes this page again."""
-    lines = record.command.splitlines()
-    if len(lines) == 1:
-        return f"{lines[0]} --write"
-    files = [f"run-{number}.json" for number in range(1, len(lines) + 1)]
-    runs = [f"{line} --json={file}" for line, file in zip(lines, files, strict=True)]
-    return "\n".join([*runs, f"python -m bench.page {' '.join(files)}"])
 
 
 def markdown(table: Table, picture: str = "") -> str:
@@ -114,7 +105,11 @@ COLOURS = {"bare": "lightsteelblue", "backburner": "darkorange"}
 
 
 def main(*files: str) -> None:
-    write(joined([msgspec.json.decode(Path(file).read_bytes(), type=Record) for file in files]))
+    runs = {file: msgspec.json.decode(Path(file).read_bytes(), type=Record) for file in files}
+    measured = [f"{record.command} --json={file}" for file, record in runs.items()]
+    rendered = f"python -m bench.page {' '.join(files)}"
+    named = {Path(file).stem: record for file, record in runs.items()}
+    write(joined(named), commands="\n".join([*measured, rendered]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -35,6 +35,10 @@ class Taken(msgspec.Struct, frozen=True):
     figure: str
     value: float
     unit: str
+
+    @property
+    def of(self) -> tuple[str, str, str]:
+        return self.measure, self.system, self.figure
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -67,20 +71,43 @@ class Record(msgspec.Struct, kw_only=True):
         return next(each.unit for each in self.samples if (each.measure, each.figure) == (measure, figure))
 
 
-def joined(records: Sequence[Record]) -> Record:
-    """One of several runs on one machine: the rounds of the later ones come after those of the first."""
-    first, *others = records
-    whole = msgspec.structs.replace(first, samples=[*first.samples], failures=[*first.failures])
-    for each in others:
+def joined(runs: Mapping[str, Record]) -> Record:
+    """One of several, each by its name. Figures that a later one has again replace those of the earlier; its
+    rounds come after theirs, so that ratios within a round stay within a run. What was not alike in all of
+    them is told with the names of those for which it holds.
+    """
+    first = next(iter(runs.values()))
+    whole = Record(
+        command="\n".join(each.command for each in runs.values()),
+        date=first.date,
+        machine=_alike({name: {"date": each.date, **each.machine} for name, each in runs.items()}),
+        brokers=_alike({name: each.brokers for name, each in runs.items()}),
+        sizes=first.sizes,
+    )
+    for each in runs.values():
         last = max((sample.round for sample in whole.samples), default=0)
-        whole.command += f"\n{each.command}"
-        whole.brokers = {**each.brokers, **whole.brokers}
-        whole.systems = {**each.systems, **whole.systems}
+        again = {sample.of for sample in each.samples}
+        whole.samples = [sample for sample in whole.samples if sample.of not in again]
         whole.samples += [
             msgspec.structs.replace(sample, round=last + sample.round) for sample in each.samples
         ]
+        whole.systems |= each.systems
         whole.failures += each.failures
     return whole
+
+
+def _alike(settings: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What is the same wherever it is told, once; the rest with the names of its runs."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run_name, each in settings.items():
+        for name, value in each.items():
+            found.setdefault(name, {}).setdefault(value, []).append(run_name)
+    return {
+        name: next(iter(values))
+        if len(values) == 1
+        else "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
+        for name, values in found.items()
+    }
 
 
 def run(

@@ -1,6 +1,6 @@
-"""A worker at its best load that has run one job and has nothing to do: memory (PSS) of all its processes,
-processor time of them and of the broker, and commands (Redis) or transactions (PostgreSQL) that the broker
-runs for it; and its memory after a drain and after more.
+"""A worker with one process, at its best load, that has run one job and has nothing to do: memory (PSS) of
+all its processes, processor time of them and of the broker, and commands (Redis) or transactions
+(PostgreSQL) that the broker runs for it; and its memory after a drain and after more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DRAINED, GROWN = "memory after a drain", "memory after more drains"
 
 def measure(subject: Subject, sizes: Sizes) -> Iterator[Sample]:
     place = subject.place
-    with subject.worker() as running:
+    with subject.worker(processes=1) as running:
         subject.fill(1)
         subject.wait(running)
         time.sleep(SETTLE)

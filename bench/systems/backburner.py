@@ -10,7 +10,8 @@ from bench.systems import jobs
 from bench.systems.adapter import LATER, URL, Adapter, Load
 
 app = Backburner(URL or "sqlite:///unused.db")
-CORES = 2
+PROCESSES = 1 if URL.startswith("sqlite") else 2
+"""At its best: on SQLite two would wait for one lock."""
 
 
 @app.task
@@ -40,7 +41,10 @@ class BackburnerAdapter(Adapter):
     packages = ("backburner", "msgspec", "redis", "psycopg", "pika", "uvloop")
     kinds = ("coroutine", "function", "compute", "retried")
     guarantee = "at least once: a job is settled after it ended, and its lease is 30 s"
-    settings = "its defaults; at its best one process, with 100 coroutines or 8 threads"
+    settings = (
+        f"its defaults; at its best {PROCESSES} process{'es' * (PROCESSES > 1)}, each with 100 coroutines or "
+        "8 threads"
+    )
 
     def offers(self, method: str) -> bool:
         """RabbitMQ alone keeps no results."""
@@ -74,7 +78,7 @@ class BackburnerAdapter(Adapter):
             each.result(timeout=60)
 
     def workers(self, load: Load) -> list[list[str]]:
-        options = [f"--processes={load.processes or 1}"]
+        options = [f"--processes={load.processes or (1 if load.concurrency else PROCESSES)}"]
         if load.concurrency:
             options += [
                 f"--{pool}={load.concurrency}" for pool in ("concurrency", "threads", "cpu-processes")

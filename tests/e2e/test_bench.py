@@ -127,15 +127,24 @@ def test_an_aim_beside_others_counts_none_that_loses_jobs_and_ends_at_the_bare_l
 
 
 def test_the_records_of_several_runs_make_one_page(tmp_path: Path) -> None:
-    first = a_record(Taken(1, "drain", "one@redis", "rate", 60.0, "jobs/s"))
+    first = a_record(
+        Taken(1, "drain", "one@redis", "rate", 60.0, "jobs/s"),
+        Taken(1, "drain", "other@redis", "rate", 90.0, "jobs/s"),
+    )
     second = a_record(Taken(1, "drain", "one@redis", "rate", 80.0, "jobs/s"))
-    second.command = "python -m bench --size=drain=9"
+    first.machine, second.machine = {"cores": "2"}, {"cores": "64"}
 
-    page.write(joined([first, second]), tmp_path / "page.md")
+    whole = joined({"first": first, "second": second})
+    page.write(whole, tmp_path / "page.md", "make this")
 
+    assert whole.samples == [
+        Taken(1, "drain", "other@redis", "rate", 90.0, "jobs/s"),
+        Taken(2, "drain", "one@redis", "rate", 80.0, "jobs/s"),  # measured again
+    ]
     text = (tmp_path / "page.md").read_text()
-    assert "python -m bench --size=drain=9 --json=run-2.json" in text
-    assert "70 (60 – 80)" in text
+    assert "```sh\nmake this\n```" in text
+    assert "| cores | 2 (first); 64 (second) |" in text
+    assert "| date | 2026-01-01 |" in text
 
 
 def test_a_figure_is_the_median_with_its_spread() -> None:
