@@ -23,7 +23,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -113,7 +113,7 @@ class Driver:
     def _gathers(self, step: DoEnqueue) -> bool:
         return len(step.jobs) <= FEW and not self._trouble
 
-    def _store(self, steps: list[DoEnqueue]) -> list[list[Any]]:
+    def _store(self, steps: list[DoEnqueue]) -> Sequence[Any]:
         known, arguments = self._command(together(steps))
         try:
             reply = self._once(known, arguments, time.monotonic() + self.address.patience, sure=False)

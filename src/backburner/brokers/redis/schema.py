@@ -176,6 +176,13 @@ def new_jobs(jobs: Sequence[JobRecord], blobs: list[bytes]) -> tuple[list[Any], 
     return [*heads], rows
 
 
+def fresh_job(job: JobRecord, blobs: list[bytes]) -> None:
+    """What of a job `enqueue_fresh.lua` is given as blobs."""
+    blobs += (encode((job.task, job.queue, job.priority, job.key)), job.payload)
+    if job.options is not NO_OPTIONS:
+        blobs.append(_json(job.options))
+
+
 class Settled(NamedTuple):
     """What `settle.lua` is given; results, stamps and lines of history go to the blobs."""
 

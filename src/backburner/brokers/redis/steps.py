@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from backburner.brokers.redis.schema import new_jobs
+from backburner.brokers.redis.schema import fresh_job, new_jobs
 from backburner.job import JobRecord
 
 
@@ -23,22 +23,33 @@ class Do(NamedTuple):
 class DoEnqueue(NamedTuple):
     """Store jobs of unbounded queues, in one script with those that others store just now.
 
-    The reply is that of `enqueue.lua`; nothing if it went wrong.
+    The reply is that of `enqueue.lua`; nothing if it went wrong, or is left to that one.
     """
 
     jobs: Sequence[JobRecord]
 
 
 def together(steps: Sequence[DoEnqueue]) -> Do:
-    """The one script for several."""
+    """The one script for several; a shorter one for a single job without a key, a time and an expiry."""
+    jobs = [job for step in steps for job in step.jobs]
     blobs: list[bytes] = []
-    return Do("enqueue", (new_jobs([job for step in steps for job in step.jobs], blobs), {}), blobs)
+    if len(jobs) == 1 and _is_fresh(job := jobs[0]):
+        fresh_job(job, blobs)
+        return Do("enqueue_fresh", (job.id, job.queue, job.task, job.priority), blobs)
+    return Do("enqueue", (new_jobs(jobs, blobs), {}), blobs)
 
 
-def shares(steps: Sequence[DoEnqueue], reply: Sequence[Any]) -> list[list[Any]]:
+def _is_fresh(job: JobRecord) -> bool:
+    never = job.key is None and job.expires_at is None and job.expires_in is None
+    return never and not job.run_at and job.delay is None
+
+
+def shares(steps: Sequence[DoEnqueue], reply: Sequence[Any] | None) -> Sequence[Any]:
     """The reply to each of several: what is kept for its own jobs, by their own numbers."""
+    if len(steps) == 1 or reply is None:
+        return [reply]
     now, found = reply
-    kept, first, replies = dict(found), 1, list[list[Any]]()
+    kept, first, replies = dict(found), 1, list[Any]()
     for step in steps:
         own = range(first, first + len(step.jobs))
         replies.append([now, [[number - first + 1, kept[number]] for number in own if number in kept]])

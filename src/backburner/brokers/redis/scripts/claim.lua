@@ -1,5 +1,6 @@
 -- Claim jobs for a worker. What it has no room for is looked past, but not for ever; what cannot be read is buried.
 -- A row is what `row` gives, or, of a job that never ran: head, payload, options, what changes, id.
+-- {fresh}
 local LOOKED_PAST = 1000
 
 -- The first jobs of one line, taken out of it. Not popped: that would write down the score of each.
@@ -35,10 +36,8 @@ local function take_others(queue, priority, limit, exclude, looks)
     return ids, looked
 end
 
--- What changes of a job that is queued and never ran begins and ends like this: no expiry, no attempt, token and crash,
--- and nothing of all that follows. It is not decoded but spliced: 2 of 7 microseconds. Who reads the row finds damage in
--- between, and has it buried by `bury_held`.
-local QUEUED, RUNNING, NEVER_RAN = '\158\166queued', '\158\167running', '\192\0\0\0\192\192\192\192\192\192'
+-- A job that never ran is not decoded but spliced: 2 of 7 microseconds. Who reads the row finds damage in between, and has
+-- it buried by `bury_held`.
 local AT_WORK = '\192\192\192\192'
 
 -- The row of any other job, claimed; nothing if it cannot be read.

@@ -9,7 +9,6 @@
 -- {remove}
 -- {store}
 -- {rates}
-local OVERDUE = 3600
 
 local new, bounds = given[1], given[2]
 local new_heads, rows = new[1], new[2]
@@ -68,7 +67,6 @@ for queue, many in pairs(excess) do
         end
     end
 end
--- Memory is bounded also where no worker prunes: what should have gone an hour ago goes with what comes.
 prune(now - OVERDUE, 2 * #rows)
 write_counts()
 return {exact(now), found}

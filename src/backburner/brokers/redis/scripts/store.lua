@@ -1,6 +1,7 @@
 -- Store new jobs. They are given as [heads, rows]; a head is task, queue, priority, key; a row is: id, number of its
 -- head, blob of the payload, blob of the options, run_at, delay, expires_at, expires_in.
 -- The job that has a row's id or key already is kept.
+-- {fresh}
 local NEW_ID, NEW_HEAD, NEW_PAYLOAD, NEW_OPTIONS, NEW_RUN, NEW_DELAY, NEW_EXPIRES, NEW_EXPIRES_IN = 1, 2, 3, 4, 5, 6, 7, 8
 
 -- The id of what is kept for each row that is not new, by the row's number.
@@ -42,7 +43,7 @@ local function store(new, kept, lived)
     local heads, rows, arrivals, packed_heads = new[1], new[2], {}, {}
     local seq = call('INCRBY', base .. 'seq', #rows) - #rows
     -- What changes of a job that is due at once and never expires, but for its seq: not packed value by value.
-    local start, rest = '\158\166queued', cmsgpack.pack(now, now) .. '\192\0\0\0\192\192\192\192\192\192'
+    local rest = cmsgpack.pack(now, now) .. NEVER_RAN
     for i, head in ipairs(heads) do
         packed_heads[i] = '\148' .. cmsgpack.pack(head[1], head[2], head[3], head[4]) -- an array of 4 (0x94)
     end
@@ -51,7 +52,7 @@ local function store(new, kept, lived)
             local id, head, number = row[NEW_ID], heads[row[NEW_HEAD]], seq + i
             local data
             if row[NEW_RUN] == 0 and not (row[NEW_DELAY] or row[NEW_EXPIRES] or row[NEW_EXPIRES_IN] or lived) then
-                data = start .. cmsgpack.pack(number) .. rest
+                data = QUEUED .. cmsgpack.pack(number) .. rest
                 count(head, 'queued', 1)
                 enter_now(head, number, id)
             else
