@@ -86,7 +86,7 @@ class Subject:
 
     def fill(self, count: int, *, kind: str | None = None, job: str = "noop") -> None:
         """The same, in the fastest way."""
-        how = self.about.first("bulk", "async-bulk", "together", "single", "async")
+        how = self.about.first("bulk", "async-bulk", "together", "threads", "single", "async")
         assert how is not None
         self.enqueue(how, count, kind=kind, job=job)
 
