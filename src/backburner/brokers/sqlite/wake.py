@@ -131,7 +131,7 @@ class PipeWaiter:
                 ended.set_result(written)
 
         def look() -> None:
-            # A timer and no more: with `asyncio.wait_for` two idle processes took 0.9% of a core, not 0.5.
+            # A timer and no more: with `asyncio.wait_for` two idle processes took 0.9% of a core, not 0.6.
             nonlocal timer
             if (pause := next(pauses, None)) is None:
                 end(False)
