@@ -181,7 +181,7 @@ def _aims(broker: str) -> Iterator[Aim]:
     def reason(why: str) -> str:
         return REASONS.get((broker, why), "")
 
-    # Where the disk takes the time, ten processes of some are faster than their best load on two cores.
+    # RQ, Huey and Celery turned out to be faster with ten at once than with one for each of two cores.
     for load, loads, times in ((AT_TEN, (AT_TEN,), 10), (BEST, (AT_TEN, BEST), 4)):
         ceiling = bare("drain", drain.name("coroutine", load))
         mine = figure("drain", drain.name("coroutine", load))
