@@ -181,11 +181,10 @@ def _aims(broker: str) -> Iterator[Aim]:
     def reason(why: str) -> str:
         return REASONS.get((broker, why), "")
 
-    # RQ, Huey and Celery turned out to be faster with ten at once than with one for each of two cores.
-    for load, loads, times in ((AT_TEN, (AT_TEN,), 10), (BEST, (AT_TEN, BEST), 4)):
+    for load, times in ((AT_TEN, 10), (BEST, 4)):
         ceiling = bare("drain", drain.name("coroutine", load))
         mine = figure("drain", drain.name("coroutine", load))
-        theirs = tuple(drain.name(kind, each) for kind in drain.KINDS for each in loads)
+        theirs = tuple(drain.name(kind, load) for kind in drain.KINDS)
         others = peers(times, broker, "drain", theirs, lossy=False)
         if load == BEST:
             yield Aim(

@@ -1,10 +1,9 @@
 """How many jobs that do nothing a worker runs a second, from the start of the first to the end of the last;
 all were enqueued before, and no results are kept that the library does not keep by default. With ten at once
-in one process (ten processes where each runs one job), and at the library's best load on two cores; the aim
-at the best load takes the better of another library's two. A library without a way to enqueue in bulk has a
-fifth of the jobs to run; a drain that has not ended after 10 s is judged by what it has run. Beside it, at
-the best: processor time of the worker and of the broker for each job, and the commands (Redis) or
-transactions (PostgreSQL) that the broker ran for it.
+in one process (ten processes where each runs one job), and at the library's best load on two cores. A
+library without a way to enqueue in bulk has a fifth of the jobs to run; a drain that has not ended after 10 s
+is judged by what it has run. Beside it, at the best: processor time of the worker and of the broker for each
+job, and the commands (Redis) or transactions (PostgreSQL) that the broker ran for it.
 """
 
 from __future__ import annotations

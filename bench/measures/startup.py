@@ -1,4 +1,4 @@
-"""From the start of a worker's process to the first line of a job that waits for it."""
+"""From the start of a worker of one process to the first line of a job that waits for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIGURE = "to the first job"
 
 def measure(subject: Subject, _: Sizes) -> Iterator[Sample]:
     subject.fill(1)
-    with subject.worker() as running:
+    with subject.worker(processes=1) as running:
         yield Sample(FIGURE, subject.wait(running).first - running.began, "s")
 
 

@@ -9,7 +9,8 @@ from huey import RedisHuey
 from bench.systems import jobs
 from bench.systems.adapter import URL, Adapter, Load
 
-CORES = 2
+BEST = 10
+"""Threads. With two processes it ran half as many tasks."""
 app = RedisHuey("bench", url=URL or "redis://")
 
 
@@ -28,7 +29,7 @@ class HueyAdapter(Adapter):
     kinds = ("function", "retried")
     guarantee = "at most once: a task leaves Redis before it is run"
     at_least_once = False
-    settings = f"its defaults, which keep results; at its best {CORES} processes; ten at once are ten threads"
+    settings = f"its defaults, which keep results; at its best {BEST} threads; processes run one task each"
 
     def send(self, kind: str, job: str, value: float) -> None:
         (retried if kind == "retried" else function)(job, value)
@@ -38,10 +39,10 @@ class HueyAdapter(Adapter):
             each.get(blocking=True, timeout=60)
 
     def workers(self, load: Load) -> list[list[str]]:
-        if load.concurrency and (load.processes or 1) == 1:
-            options = ["-k", "thread", "-w", str(load.concurrency)]
+        if load.processes is None or (load.processes == 1 and load.concurrency):
+            options = ["-k", "thread", "-w", str(load.concurrency or BEST)]
         else:
-            options = ["-k", "process", "-w", str((load.processes or CORES) * (load.concurrency or 1))]
+            options = ["-k", "process", "-w", str(load.processes * (load.concurrency or 1))]
         return [["huey_consumer", "bench.systems.huey.app", "--quiet", *options]]
 
 

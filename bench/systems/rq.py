@@ -12,7 +12,8 @@ from rq.job import Job
 from bench.systems import jobs
 from bench.systems.adapter import URL, Adapter, Load
 
-CORES = 2
+BEST = 10
+"""Worker processes. Two, one for each core, wait for the disk most of the time."""
 TRIES = 5
 
 
@@ -22,7 +23,7 @@ class RqAdapter(Adapter):
     guarantee = "at least once, with retries: a job whose worker is gone is found within minutes"
     settings = (
         f"{TRIES} retries; SimpleWorker, which runs jobs in its own process: the default forks for each; "
-        f"at its best {CORES} workers, which run one job each"
+        f"at its best {BEST} workers, which run one job each"
     )
 
     def send(self, kind: str, job: str, value: float) -> None:
@@ -36,7 +37,7 @@ class RqAdapter(Adapter):
             each.latest_result(timeout=60)
 
     def workers(self, load: Load) -> list[list[str]]:
-        count = (load.concurrency or 1) * (load.processes or (1 if load.concurrency else CORES))
+        count = (load.concurrency or 1) * (load.processes or (1 if load.concurrency else BEST))
         options = ["--quiet", f"--url={URL}", f"--num-workers={count}"]
         return [["rq", "worker-pool", "default", "--worker-class=rq.worker.SimpleWorker", *options]]
 

@@ -1,11 +1,14 @@
 """The duties that keep a node's jobs moving. One loop does them for all of its workers.
 
 1. heartbeat  one write for all workers; brings back cancellations and lost leases.
-2. stage      moves due jobs to their queues, and sleeps until the next one is due, a second at most. What is
-              due and cannot be moved, as its row is locked, is looked at later and later.
-3. tick       enqueues what due periodic tasks say.
+2. stage      moves due jobs to their queues, and sleeps until the next one is due. What is due and cannot be
+              moved, as its row is locked, is looked at later and later.
+3. tick       enqueues what due periodic tasks say, and sleeps until the next fire.
 4. rescue     hands the jobs of dead workers back.
 5. prune      deletes what has outlived its retention, and warns before dead letters are trimmed.
+
+Whoever stores something that is due sooner wakes a node. All look again after `LONGEST`, since that node may
+die with the news, and after `UNSURE` where a waiter may have missed something.
 
 Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage is
 tried again within a second; the others go on. Rescue alone waits, until a lease after the heartbeats come
@@ -38,8 +41,12 @@ BATCH = 500
 """Jobs that one duty moves in one operation."""
 NEAR = 0.8
 """Of `max_dead`: from here on the dead letters are reported."""
-LONGEST = 1.0
-"""Seconds between two looks for due jobs and due schedules, at most."""
+LONGEST = 5.0
+"""Seconds between two looks for due jobs and due schedules, at most. With one each second an idle worker ran
+twice as many commands.
+"""
+UNSURE = 1.0
+"""Seconds until the next look where it is not sure that one is told of what comes, nor who is dead."""
 FIRST, LAST = 0.01, 0.2
 """Seconds between two looks for due jobs of which the earlier one moved none: at first, for a job is due a
 little early by another clock than the broker's, and in the end, for what comes due meanwhile waits for it.
@@ -82,10 +89,10 @@ class Maintenance:
         self.heartbeat = Duty(self._heartbeat)
         self.rescue = Duty(self._rescue)
         self._stage = Duty(self._perform_stage)
-        tick = Duty(self._tick)
-        self._duties = [tick]
+        self._ticking = Duty(self._tick)
+        self._duties = [self._ticking]
         if self._upkeep:
-            self._duties = [self.heartbeat, self._stage, tick, self.rescue, Duty(self._prune)]
+            self._duties = [self.heartbeat, self._stage, self._ticking, self.rescue, Duty(self._prune)]
         self._nudged = asyncio.Event()
         self._in_vain = 0.0
         """The last pause after a look that moved nothing of what is due."""
@@ -109,7 +116,7 @@ class Maintenance:
                             pause = await self._attempt(duty)
                             duty.due = min(duty.due, ambient.monotonic() + pause)
                     self._nudged.clear()
-                    await self._wait(waiter, min(duty.due for duty in self._duties) - ambient.monotonic())
+                    await self._wait(waiter, min(duty.due for duty in self._duties))
 
     async def _attempt(self, duty: Duty) -> float:
         try:
@@ -130,13 +137,16 @@ class Maintenance:
     def _topics(self) -> list[str]:
         return ["stage", *(f"worker:{beat.worker}" for beat in self._beats())] if self._upkeep else []
 
-    async def _wait(self, waiter: Waiter, pause: float) -> None:
-        woken = asyncio.ensure_future(waiter.wait_async(max(pause, 0.0)))
+    async def _wait(self, waiter: Waiter, until: float) -> None:
+        woken = asyncio.ensure_future(waiter.wait_async(max(until - ambient.monotonic(), 0.0)))
         nudged = asyncio.ensure_future(self._nudged.wait())
         try:
             await asyncio.wait([woken, nudged], return_when=asyncio.FIRST_COMPLETED)
             if woken.done() and woken.result():
-                self.nudge(self.heartbeat, self._stage)
+                self.nudge(self.heartbeat, self._stage, self._ticking)
+            elif woken.done() and (now := ambient.monotonic()) < until:
+                for duty in (self._stage, self._ticking):
+                    duty.due = min(duty.due, now + UNSURE)
         finally:
             woken.cancel()
             nudged.cancel()
@@ -163,16 +173,17 @@ class Maintenance:
 
     async def _tick(self) -> float:
         ticked = await self._broker.arun(tick(self._broker))
+        longest = LONGEST if self._upkeep else UNSURE
         if ticked.next_at is None:
-            return LONGEST
-        return min(max(ticked.next_at - self._broker.now(), 0.0), LONGEST)
+            return longest
+        return min(max(ticked.next_at - self._broker.now(), 0.0), longest)
 
     async def _rescue(self) -> float:
         if self._overslept(self._broker.now()):
             self.heartbeat.due = 0.0
-            return LONGEST
+            return UNSURE
         if not self.connected:
-            return LONGEST
+            return UNSURE
         rescued = await self._broker.arun(self._broker.rescue(BATCH, self._settings.poison_after))
         self._rescued(rescued)
         return 0.0 if len(rescued) == BATCH else self._settings.heartbeat / 2

@@ -134,7 +134,8 @@ ON CONFLICT (name) DO UPDATE SET
 RETURNING {schema}.wake(ARRAY['stage'], ARRAY[1::bigint], {later})
 
 -- name: pause_schedule
-UPDATE {schema}.schedules SET paused = %(paused)s::boolean WHERE name = %(name)s::text RETURNING name
+UPDATE {schema}.schedules SET paused = %(paused)s::boolean WHERE name = %(name)s::text
+RETURNING CASE WHEN NOT paused THEN {schema}.wake(ARRAY['stage'], ARRAY[1::bigint], {later}) END
 
 -- name: delete_schedule
 DELETE FROM {schema}.schedules WHERE name = %(name)s::text RETURNING name

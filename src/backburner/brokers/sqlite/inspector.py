@@ -171,7 +171,9 @@ class SqliteInspector(Broker):
 
     def pause_schedule(self, name: str, paused: bool) -> Operation[bool]:
         yield Begin()
-        return bool((yield DoMany("pause_schedule", [{"name": name, "paused": paused}])))
+        found = bool((yield DoMany("pause_schedule", [{"name": name, "paused": paused}])))
+        yield Wake({} if paused else {"stage": 1})
+        return found
 
     def delete_schedule(self, name: str) -> Operation[bool]:
         yield Begin()

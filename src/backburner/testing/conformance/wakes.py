@@ -10,6 +10,7 @@ import pytest
 from backburner.brokers.base import Capability
 from backburner.lifecycle import State
 from backburner.testing.conformance.kit import Store, needs
+from backburner.testing.conformance.schedules import save
 
 EVENTS: dict[str, tuple[str, Callable[[Store], object]]] = {
     "a new job": ("queue:default", lambda store: store.add()),
@@ -18,6 +19,8 @@ EVENTS: dict[str, tuple[str, Callable[[Store], object]]] = {
     "a queue that goes on": ("queue:q", lambda store: store.do(store.broker.set_queue("q", paused=False))),
     "a job for later": ("stage", lambda store: store.add(delay=1)),
     "a job to try again": ("stage", lambda store: store.end(store.take(), "retry")),
+    "a new schedule": ("stage", save),
+    "a schedule that goes on": ("stage", lambda store: store.do(store.broker.pause_schedule("old", False))),
     "a finished job": ("job:first", lambda store: store.end(store.take(), "succeed")),
     "a cancelled job": ("job:first", lambda store: store.do(store.broker.cancel(["first"], "enough", 60))),
     "a request to stop": ("worker:w1", lambda store: store.do(store.broker.cancel(["runs"], "enough", 60))),
@@ -35,6 +38,9 @@ def test_what_happens_wakes_who_listens(store: Store, other: Store, event: str) 
     store.do(store.broker.set_queue("q", paused=True))
     store.add(queue="q")
     store.add(id="first")
+    if store.can(Capability.SCHEDULES):
+        save(store, name="old")
+        store.do(store.broker.pause_schedule("old", True))
     with other.broker.waiter([topic]) as waiter:
         happens(store)
         assert other.woken(waiter)
