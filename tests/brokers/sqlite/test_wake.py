@@ -142,10 +142,10 @@ def test_a_folder_that_cannot_be_used_costs_speed_and_nothing_else(
 
 def test_without_pipes_a_change_of_the_log_ends_the_wait(path: Path) -> None:
     with closing(SqliteBroker(f"sqlite:///{path}")) as broker:
-        waiter = PipeWaiter(None, f"{path}-wal")
+        waiter = PipeWaiter(None, f"{path}-wal", 0.02)
         add(broker)
         assert not waiter.wait(30)
-        asyncio.run(then_add(PipeWaiter(None, f"{path}-wal"), broker))
+        asyncio.run(then_add(PipeWaiter(None, f"{path}-wal", 0.02), broker))
 
 
 async def then_add(waiter: PipeWaiter, broker: SqliteBroker) -> None:
@@ -185,7 +185,7 @@ def test_a_look_at_the_log_costs_an_idle_event_loop_a_timer_and_no_more(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two idle processes that ran five callbacks at each look took 0.9% of a core, and 0.6 with none."""
-    monkeypatch.setattr(wake, "POLL", 0.002)
+    monkeypatch.setattr(wake, "POLL_OF_UPKEEP", 0.002)
     callbacks: list[Any] = []
 
     async def main() -> None:
@@ -205,6 +205,14 @@ def test_a_look_at_the_log_costs_an_idle_event_loop_a_timer_and_no_more(
     asyncio.run(main())
 
     assert len(callbacks) < 10, callbacks
+
+
+@pytest.mark.parametrize(
+    ("topics", "seconds"), [(["stage", "worker:w"], 0.5), (["queue:a", "worker:w"], 0.1), (["job:x"], 0.1)]
+)
+def test_who_does_upkeep_looks_at_the_log_less_often(path: Path, topics: list[str], seconds: float) -> None:
+    with Wakes(str(path)).listen(topics) as waiter:
+        assert next(waiter._pauses(60)) == seconds
 
 
 def test_many_wait_and_all_are_woken_when_there_is_work_for_all(broker: SqliteBroker) -> None:

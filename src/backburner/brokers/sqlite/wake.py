@@ -6,7 +6,7 @@
    pipes as there is work for. A pipe without a reader belongs to a dead process: it is removed.
 3. Polling is the fallback: ten times a second (fifty without pipes) a waiter looks at the time stamp of the
    write-ahead log. That finds jobs enqueued inside a caller's own transaction, and is all there is where
-   pipes cannot be made.
+   pipes cannot be made. Who waits for no job to begin or end, but to do upkeep, looks twice a second.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from contextlib import contextmanager, suppress
 
 POLL = 0.1
 POLL_WITHOUT_PIPES = 0.02
+POLL_OF_UPKEEP = 0.5
+"""With 0.1 half of what an idle worker's two processes did was looks of the one that does the upkeep."""
+UPKEEP = ("stage", "worker:")
+"""How its topics begin."""
 LONGEST = 5.0
 """Seconds of one wait at most: a wake-up can be missed, and whoever waits looks again after each wait."""
 _numbers = itertools.count()
@@ -48,7 +52,9 @@ class Wakes:
         path = os.path.join(self._folder, name)
         pipe = self._make(path)
         try:
-            yield PipeWaiter(pipe, self._log)
+            upkeep = bool(topics) and all(topic.startswith(UPKEEP) for topic in topics)
+            poll = POLL_WITHOUT_PIPES if pipe is None else POLL_OF_UPKEEP if upkeep else POLL
+            yield PipeWaiter(pipe, self._log, poll)
         finally:
             if pipe is not None:
                 with suppress(FileNotFoundError):
@@ -107,9 +113,10 @@ class Wakes:
 class PipeWaiter:
     """Waits on one pipe, or on the write-ahead log alone when there is none."""
 
-    def __init__(self, pipe: int | None, log: str) -> None:
+    def __init__(self, pipe: int | None, log: str, poll: float) -> None:
         self._pipe = pipe
         self._log = log
+        self._poll = poll
         self._seen = self._stamp()
 
     def wait(self, timeout: float | None) -> bool:
@@ -151,10 +158,9 @@ class PipeWaiter:
 
     def _pauses(self, timeout: float | None) -> Iterator[float]:
         """Short pauses until the time is up or the database has changed."""
-        poll = POLL if self._pipe is not None else POLL_WITHOUT_PIPES
         end = time.monotonic() + (LONGEST if timeout is None else min(timeout, LONGEST))
         while (left := end - time.monotonic()) > 0:
-            yield min(left, poll)
+            yield min(left, self._poll)
             stamp = self._stamp()
             if stamp != self._seen:
                 self._seen = stamp
