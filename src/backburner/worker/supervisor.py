@@ -33,7 +33,7 @@ from backburner.brokers.base import Beat, Broker, Capability, Directives
 from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable, ConfigError
 from backburner.events import BrokerDown, BrokerUp, Event, Events, WorkerDied
 from backburner.worker import messages
-from backburner.worker.child import DRAIN_PULSE, log_to_stderr
+from backburner.worker.child import DRAIN_PULSE, PULSE, log_to_stderr
 from backburner.worker.embedded import is_drained, new_worker_id
 from backburner.worker.health import Health, Status
 from backburner.worker.maintenance import Maintenance
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from backburner.worker.options import WorkerOptions
 
 logger = logging.getLogger("backburner")
-CHECK = 0.25
-"""Seconds between two looks at the processes' pulses, and at what is left to drain."""
+DRAIN_CHECK = 0.25
+"""Seconds between two looks at what is left to drain; else there is only a look at each pulse."""
 RESTART_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before a process that died before it could start is started again."""
 
@@ -324,14 +324,15 @@ class Supervisor:
     # Looking after the processes ---------------------------------------------------------------------
 
     async def _check(self) -> None:
+        pause = DRAIN_CHECK if self.options.drain else PULSE
         while True:
-            await asyncio.sleep(CHECK)
+            await asyncio.sleep(pause)
             for process in self.processes:
-                process.silent += CHECK
-                if process.pulse and process.silent > self.options.unresponsive:
+                if process.pulse and process.silent >= self.options.unresponsive:
                     silent, process.silent = process.silent, 0.0
                     logger.error("worker %s has not answered for %.0f s: replaced", process.worker_id, silent)
                     await process.dump_and_kill()
+                process.silent += pause  # pauses, not the time: this process may have been frozen itself
             if self.options.drain and not self._stopping and await self._drained():
                 self.stop()
 
