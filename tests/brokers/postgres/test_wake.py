@@ -6,9 +6,11 @@ import asyncio
 import logging
 import os
 import resource
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -159,3 +161,31 @@ def test_a_process_with_a_thousand_open_files_hears(broker: PostgresBroker) -> N
                 add(broker)
             assert broker._wakes._listener.hears
         broker.close()
+
+
+def test_a_call_that_comes_while_it_closes_leaves_no_thread_behind(
+    broker: PostgresBroker, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for a waiter that has gone, and would be passed on."""
+    with broker.waiter(["queue:default"]):
+        pass
+    listener = broker._wakes._listener
+    [thread] = [each for each in threading.enumerate() if each.name == "backburner-postgres-listen"]
+    passed_on = threading.Event()
+    submit, close = listener._registrar.submit, listener._registrar.close
+
+    def submitted(*args: Any) -> Any:
+        found = submit(*args)
+        passed_on.set()
+        return found
+
+    def closed() -> None:
+        close()
+        if thread.is_alive():
+            sql(url, f"SELECT pg_notify('{listener.channel}', '999 queue:default')")
+            assert passed_on.wait(30)
+
+    monkeypatch.setattr(listener._registrar, "submit", submitted)
+    monkeypatch.setattr(listener._registrar, "close", closed)
+    broker.close()
+    assert [each for each in threading.enumerate() if "backburner-postgres" in each.name] == []

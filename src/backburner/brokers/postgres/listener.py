@@ -98,12 +98,12 @@ class Listener:
         with self._lock:
             thread, self._thread = self._thread, None
             stop, self._stop = self._stop, None
-        self._registrar.close()
         if thread is not None and stop is not None:
             os.write(stop[1], b"!")
             thread.join()
             os.close(stop[0])
             os.close(stop[1])
+        self._registrar.close()  # after the thread, which passes calls on by it
         self.hears = False
 
     # The thread --------------------------------------------------------------------------------------
