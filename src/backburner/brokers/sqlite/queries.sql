@@ -89,11 +89,11 @@ SET state = 'running', attempt = min(attempt, 1000000000) + 1, token = min(token
 WHERE seq IN (SELECT value FROM json_each(:seqs))
 
 -- name: claimed
--- All digits of a time: as a number of JSON it would have 15.
+-- Times are integers, of `schema.TICKS` a second: as numbers of JSON they would lose digits, as text they cost 0.4 µs more.
 SELECT json_group_array(json_array(
-    id, task, CAST(payload AS TEXT), queue, priority, format('%!.17g', created_at), format('%!.17g', run_at),
-    iif(expires_at IS NULL, NULL, format('%!.17g', expires_at)), attempt, token, crashes, reason, key, cancel_requested,
-    CAST(checkpoint AS TEXT), CAST(options AS TEXT), seq
+    id, task, CAST(payload AS TEXT), queue, priority, CAST(created_at * 4194304 AS INTEGER),
+    CAST(run_at * 4194304 AS INTEGER), CAST(expires_at * 4194304 AS INTEGER), attempt, token, crashes, reason, key,
+    cancel_requested, CAST(checkpoint AS TEXT), CAST(options AS TEXT), seq
 ))
 FROM (SELECT value AS next FROM json_each(:seqs)) CROSS JOIN backburner_jobs ON seq = next
 

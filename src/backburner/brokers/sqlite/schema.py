@@ -15,6 +15,8 @@ from backburner.lifecycle import RUNNING, State
 
 PACKAGE = "backburner.brokers.sqlite"
 VERSION = migrations(PACKAGE)[-1].number
+TICKS = 2**22
+"""In a second: what a time after 2004 is a multiple of, as a number of 64 bits."""
 
 _states = {str(state): state for state in State}
 
@@ -62,9 +64,9 @@ def claimed(text: str, worker: str, now: float) -> list[JobRecord]:
             queue,
             priority,
             RUNNING,
-            float(created_at),
-            float(run_at),
-            None if expires_at is None else float(expires_at),
+            created_at / TICKS,
+            run_at / TICKS,
+            None if expires_at is None else expires_at / TICKS,
             attempt,
             token,
             crashes,
@@ -94,9 +96,9 @@ _claimed = msgspec.json.Decoder(
             str,
             str,
             int,
-            str,
-            str,
-            str | None,
+            int,
+            int,
+            int | None,
             int,
             int,
             int,

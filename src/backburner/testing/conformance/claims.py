@@ -23,6 +23,7 @@ def test_a_claimed_job_is_running_and_says_where(store: Store) -> None:
 
 
 def test_a_claim_brings_all_that_the_worker_needs(store: Store) -> None:
+    store.clock.advance(1 / 7)
     options = Options(retry=Retry(max_attempts=2), timeout=5, tags=("a", "é"), meta={"by": ["me", None, 1.5]})
     payload = b'["\xf0\x9f\x93\xb7 \\u0000 \\" \xc3\xa9", {"n": 1e300}]' + b" " * 100_000
     store.add(payload=payload, priority=7, key="k'\"", expires_in=900, options=options)
