@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import page, report
+from bench.alone import alone
 from bench.catalog import BROKERS, System, chosen
 from bench.figures import SHORT, Sizes
 from bench.measures import TITLES
@@ -97,7 +99,7 @@ def main(
     command += [f"--size={name}={count}" for name, count in sizes.items()] + ["--short"] * short
     systems = _systems(peers, brokers)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, as after Ctrl-C
-    with Console(stderr=True).status("") as status:
+    with nullcontext() if short else alone(), Console(stderr=True).status("") as status:
         record = run(
             systems,
             measures,

@@ -5,7 +5,9 @@ Other libraries are left to `make bench`, which makes their environments.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ import msgspec
 import msgspec.structs
 import pytest
 
-from bench import measures, page
+from bench import alone, measures, page
 from bench.aims import Aim, Figure, peers, share, within
 from bench.catalog import SYSTEMS, chosen
 from bench.figures import Description
@@ -27,9 +29,11 @@ from peers.environments import PACKAGES
 ROOT = Path(__file__).parent.parent.parent
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
 
 
 def run(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -67,6 +71,17 @@ def test_each_broker_is_measured_beside_its_bare_loop(broker: str, tmp_path: Pat
     page_text = written.read_text()
     assert found["command"] in page_text
     assert all(figure in page_text for _, figure in figures)
+
+
+def test_two_benchmarks_do_not_measure_each_other(tmp_path: Path) -> None:
+    """Once one that was taken for ended went on beside another, and both had half of the speed."""
+    with (tmp_path / alone.LOCK).open("w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("12345")
+        file.flush()
+        refused = bench("--peers=none", "--brokers=sqlite", "--measures=startup", TMPDIR=str(tmp_path))
+    assert refused.returncode == 1
+    assert "process 12345 is a benchmark, too" in refused.stderr
 
 
 @pytest.mark.parametrize(
