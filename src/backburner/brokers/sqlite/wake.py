@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 POLL = 0.1
 POLL_WITHOUT_PIPES = 0.02
 POLL_OF_UPKEEP = 0.5
-"""With 0.1 half of what an idle worker's two processes did was looks of the one that does the upkeep."""
+"""Upkeep is told of all but a caller's own commit, and of that it need not know at once."""
 UPKEEP = ("stage", "worker:")
 """How its topics begin."""
 LONGEST = 5.0
