@@ -163,24 +163,27 @@ class Job(Generic[R]):
         Raises `JobFailed` with the worker's traceback, `JobCancelled`, `ResultTimeout`, `JobNotFound`.
         """
         deadline = None if timeout is None else ambient.monotonic() + timeout
-        with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
-            while not self.refresh().finished:
-                left = None if deadline is None else deadline - ambient.monotonic()
-                if left is not None and left <= 0:
-                    raise self._late(timeout)
-                waiter.wait(left)
-        return self._outcome(self._app.broker.run(self._app.broker.history(self.id)))
+        if not self.refresh().finished:
+            with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
+                while not self.refresh().finished:
+                    left = None if deadline is None else deadline - ambient.monotonic()
+                    if left is not None and left <= 0:
+                        raise self._late(timeout)
+                    waiter.wait(left)
+        return self._outcome(self.history() if self.record.state is State.DEAD else [])
 
     async def aresult(self, timeout: float | None = None) -> R:
         """`result`, without blocking the event loop."""
         deadline = None if timeout is None else ambient.monotonic() + timeout
-        with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
-            while not (await self.arefresh()).finished:
-                left = None if deadline is None else deadline - ambient.monotonic()
-                if left is not None and left <= 0:
-                    raise self._late(timeout)
-                await waiter.wait_async(left)
-        return self._outcome(await self._app.broker.arun(self._app.broker.history(self.id)))
+        if not (await self.arefresh()).finished:
+            with self._app.broker.waiter([f"job:{self.id}"]) as waiter:
+                while not (await self.arefresh()).finished:
+                    left = None if deadline is None else deadline - ambient.monotonic()
+                    if left is not None and left <= 0:
+                        raise self._late(timeout)
+                    await waiter.wait_async(left)
+        dead = self.record.state is State.DEAD
+        return self._outcome(await self._app.broker.arun(self._app.broker.history(self.id)) if dead else [])
 
     def _cancel(self, reason: str) -> Operation[list[str]]:
         return self._app.broker.cancel([self.id], reason, self._app.settings.keep_finished)

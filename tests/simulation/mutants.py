@@ -225,16 +225,16 @@ def never_pruned() -> Any:
 
 
 MUTANTS: dict[str, tuple[Callable[[], Any], str, int]] = {
-    "no fence": (no_fence, "a zombie", 14),
+    "no fence": (no_fence, "a zombie", 38),
     "rescue without a look at the lease": (rescue_without_lease, "whose lease was live", 0),
     "staging that drops": (stage_that_drops, "which is no end", 0),
-    "no recovery": (no_recover, "which is no end", 5),
+    "no recovery": (no_recover, "which is no end", 14),
     "a success that is believed": (success_is_believed, "with 0 effects", 1),
     "follow-ups left out": (follow_ups_left_out, "it is lost", 0),
     "one attempt more": (one_attempt_more, "of 4 at most", 0),
     "newest first": (newest_first, "not in order", 0),
     "a fire without its job": (fire_without_its_job, "it is lost", 0),
-    "a completion without a guard": (unguarded_completion, "effects", 291),
+    "a completion without a guard": (unguarded_completion, "effects", 93),
     "nobody rescues": (no_duties, "which is no end", 0),
     "deaf to the loss of its lease": (deaf, "that nobody knows any more", 0),
     "poison pills are handed on": (pills_handed_on, "it killed", 0),

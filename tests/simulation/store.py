@@ -49,8 +49,8 @@ SELECT at, duty FROM (
         AND (cancel_requested OR worker NOT IN (SELECT id FROM backburner_workers))
     UNION ALL SELECT 0, '' FROM backburner_jobs WHERE state = 'queued' AND :idle)
 WHERE at IS NOT NULL ORDER BY at LIMIT 1"""
-"""What comes next, and the duty that finds it: each second it looks for what is due, twice a minute for what
-is to be deleted."""
+"""What comes next, and the duty that finds it: a second before something is due, or half a minute after
+something is to be deleted."""
 PROLONG = """
 UPDATE backburner_workers SET lease_until = lease_until + :seconds, seen_at = seen_at + :seconds
 WHERE id = :name"""

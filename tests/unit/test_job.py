@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -53,6 +53,27 @@ def succeed(app: Backburner) -> None:
 
 async def both(job: Job[Any], timeout: float | None = 0) -> list[Any]:
     return [job.result(timeout), await job.aresult(timeout)]
+
+
+async def test_the_result_of_a_job_that_has_succeeded_is_one_question(
+    app: Backburner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was two and a waiter, which is a transaction of its own on PostgreSQL."""
+    job = app.tasks["sizes"].enqueue(42)
+    succeed(app)
+    asked: list[str] = []
+
+    def noted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            asked.append(name)
+            return method(*given)
+
+        return call
+
+    for name in ("get", "history", "waiter"):
+        monkeypatch.setattr(app.broker, name, noted(name, getattr(app.broker, name)))
+    await both(job)
+    assert asked == ["get", "get"]
 
 
 async def test_a_result_has_the_type_that_the_task_says(app: Backburner) -> None:

@@ -4,55 +4,81 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 import pytest
 
 from backburner import Backburner, Task
+from backburner.brokers.base import Waiter
 from backburner.worker import maintenance
-from tests.worker.helpers import LONG, within
+from tests.worker.helpers import within
 
-Set = Task[[str], None]
+HOUR = 3600.0
+Begin = Task[[], None]
 
 
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "LONGEST", 3600.0)
+    monkeypatch.setattr(maintenance, "LONGEST", HOUR)
 
 
 @pytest.fixture
-def begun() -> dict[str, asyncio.Event]:
-    return {name: asyncio.Event() for name in ("new", "resumed")}
+def idle(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once a worker has looked, and found nothing to come."""
+    idle, wait = asyncio.Event(), maintenance.Maintenance._wait
+
+    async def waits(self: maintenance.Maintenance, waiter: Waiter, until: float) -> None:
+        idle.set()
+        await wait(self, waiter, until)
+
+    monkeypatch.setattr(maintenance.Maintenance, "_wait", waits)
+    return idle
 
 
 @pytest.fixture
-def begin(app: Backburner, begun: dict[str, asyncio.Event]) -> Set:
+def begun() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+def begin(app: Backburner, begun: asyncio.Event) -> Begin:
     @app.task
-    async def begin(name: str) -> None:
-        begun[name].set()
+    async def begin() -> None:
+        begun.set()
 
-    app.schedule(begin, name="resumed", every=0.1, args=["resumed"])
-    app.inspector.pause_schedule("resumed")
+    app.schedule(begin, name="paused", every=0.1)
+    app.inspector.pause_schedule("paused")
     return begin
 
 
-async def test_an_idle_worker_is_told_of_what_comes(begin: Set, begun: dict[str, asyncio.Event]) -> None:
+COMES: dict[str, Callable[[Begin], object]] = {
+    "a delayed job": lambda begin: begin.using(delay=0.1).enqueue(),
+    "a new schedule": lambda begin: begin.app.schedule(begin, name="new", every=0.1),
+    "a schedule that goes on": lambda begin: begin.app.inspector.resume_schedule("paused"),
+}
+
+
+@pytest.mark.parametrize("what", COMES)
+async def test_an_idle_worker_is_told_of_what_comes(
+    begin: Begin, begun: asyncio.Event, idle: asyncio.Event, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(maintenance, "UNSURE", HOUR)
     async with begin.app.worker():
-        await begin.enqueue("new").aresult(timeout=LONG)
-        await begin.using(delay=0.1).enqueue("new").aresult(timeout=LONG)
-        begun["new"].clear()
-        begin.app.schedule(begin, name="new", every=0.1, args=["new"])
-        await within(begun["new"])
-        assert not begun["resumed"].is_set()
-        begin.app.inspector.resume_schedule("resumed")
-        await within(begun["resumed"])
+        await within(idle)
+        COMES[what](begin)
+        await within(begun)
 
 
+@pytest.mark.parametrize("what", COMES)
 @pytest.mark.parametrize("broker_name", ["sqlite"])
 async def test_a_worker_that_nobody_can_tell_looks_by_itself(
-    begin: Set, begun: dict[str, asyncio.Event], monkeypatch: pytest.MonkeyPatch
+    begin: Begin, begun: asyncio.Event, idle: asyncio.Event, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "mkfifo", refuse)
-    await test_an_idle_worker_is_told_of_what_comes(begin, begun)
+    async with begin.app.worker():
+        await within(idle)
+        COMES[what](begin)
+        await within(begun)

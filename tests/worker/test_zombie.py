@@ -6,9 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
+
 from backburner import Backburner, current_job, events
 from backburner.brokers.base import Beat
 from backburner.errors import LeaseLost
+from backburner.worker import maintenance
 from backburner.worker.embedded import EmbeddedWorker
 from tests.worker.helpers import LONG, Seen, ended, on_clock, within
 
@@ -154,3 +157,19 @@ async def test_a_machine_that_was_suspended_does_not_take_its_own_jobs_for_lost(
         go_on.set()
         assert await job.aresult(timeout=LONG) == "done"
     assert (job.record.token, job.record.crashes, job.history()) == (1, 0, [])
+
+
+async def test_a_worker_under_its_new_name_is_told_at_once_to_stop_a_job(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("LONGEST", "UNSURE"):
+        monkeypatch.setattr(maintenance, pause, 100.0)
+    node = Node(make_app, "node")
+    async with node.app.worker() as zombie:
+        expire(node.app, zombie)
+        zombie.maintenance.nudge(zombie.maintenance.heartbeat)
+        job = node.task.enqueue()
+        await within(node.begun)  # only the new name is given jobs
+        job.cancel()
+        await within(node.stopped)
+    assert node.said == ["stopped: cancelled"]

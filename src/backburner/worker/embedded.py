@@ -129,6 +129,7 @@ class EmbeddedWorker:
                 await asyncio.sleep(1.0)
             else:
                 self.worker.lose(name)
+                self.maintenance.nudge()
                 return
 
     def _rescued(self, settlements: list[Settlement]) -> None:

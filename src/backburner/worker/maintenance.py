@@ -8,7 +8,7 @@
 5. prune      deletes what has outlived its retention, and warns before dead letters are trimmed.
 
 Whoever stores something that is due sooner wakes a node. All look again after `LONGEST`, since that node may
-die with the news, and after `UNSURE` where a waiter may have missed something.
+end with the news, and after `UNSURE` where a waiter may have missed something.
 
 Every node does all of them: each is safe to repeat, so none needs a leader. A duty that meets an outage is
 tried again within a second; the others go on. Rescue alone waits, until a lease after the heartbeats come
@@ -47,6 +47,8 @@ twice as many commands.
 """
 UNSURE = 1.0
 """Seconds until the next look where it is not sure that one is told of what comes, nor who is dead."""
+REST = 0.5
+"""Seconds between two ticks, at least, for who is told of many jobs for later: each reads all schedules."""
 FIRST, LAST = 0.01, 0.2
 """Seconds between two looks for due jobs of which the earlier one moved none: at first, for a job is due a
 little early by another clock than the broker's, and in the end, for what comes due meanwhile waits for it.
@@ -93,12 +95,14 @@ class Maintenance:
         self._duties = [self._ticking]
         if self._upkeep:
             self._duties = [self.heartbeat, self._stage, self._ticking, self.rescue, Duty(self._prune)]
+        self._ticked = 0.0
+        """When the last tick began."""
         self._nudged = asyncio.Event()
         self._in_vain = 0.0
         """The last pause after a look that moved nothing of what is due."""
 
     def nudge(self, *duties: Duty) -> None:
-        """Do these duties now."""
+        """Do these duties now, and see which workers live here."""
         for duty in duties:
             duty.due = 0.0
         self._nudged.set()
@@ -110,12 +114,12 @@ class Maintenance:
             # Listening all the time: what comes while a duty is done must not wait for the next heartbeat.
             with self._broker.waiter(topics) as waiter:
                 while topics == self._topics():
+                    self._nudged.clear()
                     for duty in self._duties:
                         if duty.due <= ambient.monotonic():
                             duty.due = math.inf  # a nudge that comes meanwhile asks for one more
                             pause = await self._attempt(duty)
                             duty.due = min(duty.due, ambient.monotonic() + pause)
-                    self._nudged.clear()
                     await self._wait(waiter, min(duty.due for duty in self._duties))
 
     async def _attempt(self, duty: Duty) -> float:
@@ -143,7 +147,8 @@ class Maintenance:
         try:
             await asyncio.wait([woken, nudged], return_when=asyncio.FIRST_COMPLETED)
             if woken.done() and woken.result():
-                self.nudge(self.heartbeat, self._stage, self._ticking)
+                self.nudge(self.heartbeat, self._stage)
+                self._ticking.due = min(self._ticking.due, self._ticked + REST)
             elif woken.done() and (now := ambient.monotonic()) < until:
                 for duty in (self._stage, self._ticking):
                     duty.due = min(duty.due, now + UNSURE)
@@ -172,6 +177,7 @@ class Maintenance:
         return min(max(left, self._in_vain), LONGEST)
 
     async def _tick(self) -> float:
+        self._ticked = ambient.monotonic()
         ticked = await self._broker.arun(tick(self._broker))
         longest = LONGEST if self._upkeep else UNSURE
         if ticked.next_at is None:

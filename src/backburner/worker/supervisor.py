@@ -170,6 +170,7 @@ class Supervisor:
         if not await self._register(process):
             return
         process.started = True
+        self._listen_for_all()
         process.send(messages.Start(process.worker_id))
         self._tell()
         if self._quiet:
@@ -304,7 +305,13 @@ class Supervisor:
 
     async def _renew(self, process: WorkerProcess) -> None:
         if await self._register(process):
+            self._listen_for_all()
             process.send(messages.Lost(process.worker_id))
+
+    def _listen_for_all(self) -> None:
+        """A request to stop a job must not wait until the maintenance looks which workers there are."""
+        assert self.maintenance is not None
+        self.maintenance.nudge()
 
     def _rescued(self, settlements: list[Settlement]) -> None:
         for each in settlements:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,30 @@ def test_a_look_at_the_log_costs_an_idle_event_loop_a_timer_and_no_more(
 def test_who_does_upkeep_looks_at_the_log_less_often(path: Path, topics: list[str], seconds: float) -> None:
     with Wakes(str(path)).listen(topics) as waiter:
         assert next(waiter._pauses(60)) == seconds
+
+
+def test_a_change_in_the_last_moment_of_a_wait_ends_the_next_one(broker: SqliteBroker, path: Path) -> None:
+    """A job that was stored in a caller's transaction just then waited for seconds."""
+    with broker.waiter(["stage"]) as waiter:
+        assert isinstance(waiter, PipeWaiter)
+        waiter._pipe, pipe = None, waiter._pipe
+        add(broker)
+        assert not waiter.wait(0.001)
+        assert len(list(islice(waiter._pauses(60), 5))) == 1
+        waiter._pipe = pipe
+
+
+def test_a_file_that_is_known_by_two_names_wakes_under_both(
+    broker: SqliteBroker, path: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    with (
+        closing(SqliteBroker(f"sqlite:///{link}")) as other,
+        other.waiter(["queue:default"]) as waiter,
+    ):
+        add(broker)
+        assert waiter.wait(30)
 
 
 def test_many_wait_and_all_are_woken_when_there_is_work_for_all(broker: SqliteBroker) -> None:

@@ -55,7 +55,7 @@ class SqliteBroker(SqliteInspector):
         self.url = url
         self.path = _path(url)
         self.clock = clock
-        beside = self.path
+        beside = os.path.realpath(self.path)  # the log is there, and others may know the file by its own name
         if self.path == MEMORY:  # it has no folder of its own for the pipes of `wake.py`
             beside = tempfile.mkdtemp(prefix="backburner-") + "/memory"
             weakref.finalize(self, _remove, os.path.dirname(beside), os.getpid())

@@ -162,7 +162,7 @@ class PipeWaiter:
         while (left := end - time.monotonic()) > 0:
             yield min(left, self._poll)
             stamp = self._stamp()
-            if stamp != self._seen:
+            if stamp != self._seen and time.monotonic() < end:  # else the next wait ends with it
                 self._seen = stamp
                 return
 
