@@ -13,7 +13,7 @@ from bench.systems import jobs
 from bench.systems.adapter import URL, Adapter, Load
 
 BEST = 10
-"""Worker processes. Two, one for each core, wait for the disk most of the time."""
+"""Worker processes. With one for each core it ran half as many jobs."""
 TRIES = 5
 
 

@@ -218,13 +218,10 @@ def test_who_does_upkeep_looks_at_the_log_less_often(path: Path, topics: list[st
 
 def test_a_change_in_the_last_moment_of_a_wait_ends_the_next_one(broker: SqliteBroker, path: Path) -> None:
     """A job that was stored in a caller's transaction just then waited for seconds."""
-    with broker.waiter(["stage"]) as waiter:
-        assert isinstance(waiter, PipeWaiter)
-        waiter._pipe, pipe = None, waiter._pipe
+    with Wakes(str(path)).listen(["stage"]) as waiter:
         add(broker)
         assert not waiter.wait(0.001)
         assert len(list(islice(waiter._pauses(60), 5))) == 1
-        waiter._pipe = pipe
 
 
 def test_a_file_that_is_known_by_two_names_wakes_under_both(
