@@ -211,6 +211,8 @@ class Worker:
                     await self._wait_for_change(LOOK_PAST if soon else IDLE_POLL)
                     continue
                 settlements, self._buffer = self._buffer, []
+                if settlements:
+                    self._vain = 0  # they may bring more, even before their answer is here
                 name = self.id
                 exchange = await self._exchange(settlements, claim)
                 await self._settled(settlements, exchange)

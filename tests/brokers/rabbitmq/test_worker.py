@@ -6,13 +6,15 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from backburner import Backburner, Job, Retry, current_job, events
+from backburner.brokers.base import Claim, Exchange, Operation
 from backburner.errors import NotSupported
+from backburner.lifecycle import Settlement
 from backburner.testing import adrain
 from tests.brokers.rabbitmq.conftest import Connect
 from tests.servers.rabbitmq import RabbitServer
@@ -61,6 +63,39 @@ async def test_a_worker_of_another_program_ends_when_it_finds_nothing_more(app: 
         async with asyncio.timeout(LONG):
             await embedded.drained()
         assert embedded.worker.finished == 1
+
+
+async def test_a_worker_is_not_idle_while_it_settles_what_may_bring_more(
+    app: Backburner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was, if it had looked twice while the job ran: a program ended before the retry came."""
+    running, gate, settling = asyncio.Event(), asyncio.Event(), list[bool]()
+    looks = 0
+
+    @app.task
+    async def fail_once() -> None:
+        if current_job().attempt == 1:
+            running.set()
+            await gate.wait()
+            raise OSError
+
+    exchange = app.broker.exchange
+
+    def watched(settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
+        nonlocal looks
+        looks += running.is_set()
+        if looks == 2:
+            gate.set()
+        if settlements:
+            settling.append(embedded.worker.idle)
+        return exchange(settlements, claim)
+
+    await fail_once.aenqueue()
+    async with app.worker() as embedded:
+        monkeypatch.setattr(app.broker, "exchange", watched)
+        async with asyncio.timeout(LONG):
+            await embedded.drained()
+    assert settling == [False, False]
 
 
 async def test_a_declared_task_fires(app: Backburner) -> None:
