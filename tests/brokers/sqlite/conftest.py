@@ -48,7 +48,7 @@ def take(broker: SqliteBroker, limit: int = 1) -> list[JobRecord]:
 
 
 def ids(broker: SqliteBroker) -> set[str]:
-    return {job.id for job in broker.run(broker.find(Filter(limit=10_000)))}
+    return {job.id for job in broker.run(broker.find(Filter(limit=10**9)))}
 
 
 def connection(broker: SqliteBroker) -> sqlite3.Connection:
