@@ -1,7 +1,7 @@
 """What RabbitMQ delivers to this process, and what becomes of it.
 
 1. A claim subscribes to its queues, a consumer for each band, with a window (prefetch) as large as what the
-   worker has in hand and asks for: so no worker hoards what others could run.
+   worker has in hand and asks for: so no worker hoards what others could run (`subscription.py`).
 2. Deliveries wait on the shelf of their queue. A claim takes from it in order. When that is less than it
    asked for, one more question on the same channel (`basic.qos`) lets what is on its way arrive first: the
    server answers in order. Not while somebody waits for work: who was woken by a job is given it at once.
@@ -42,7 +42,8 @@ from backburner.brokers.rabbitmq.link import Channel, Link, connect
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schema import LANES, SUSPECTS, Part, Schema
-from backburner.brokers.rabbitmq.shelf import Delivery, Shelf
+from backburner.brokers.rabbitmq.shelf import Delivery
+from backburner.brokers.rabbitmq.subscription import Subscription
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.errors import BackburnerError, BrokerError
 from backburner.job import JobRecord, new_id
@@ -54,54 +55,10 @@ many make a poison pill.
 """
 HOLD = 1.0
 """Seconds that a shelf is kept for a worker that claims nothing."""
-AHEAD = 0.1
-"""Seconds of work that may lie on a shelf, at the pace at which it is claimed."""
-MOST = 2000
-"""Deliveries that lie on a shelf ahead of their claim, at most."""
-SKIPPED = 200
-"""Deliveries that a claim looks past, since it may not take those tasks, at most."""
 GATE = 5.0
 """Seconds after which the gate of a paused queue is looked at again."""
 GOODBYE = 2.0
 """Seconds in which a shelf may be given back when the broker is closed."""
-
-
-class Subscription:
-    """The consumers on one queue: one for each lane."""
-
-    def __init__(self) -> None:
-        self.shelf = Shelf()
-        self.held = 0
-        """Deliveries that were claimed and are not settled."""
-        self.settled = 0
-        """Since the last claim: the server may not have heard of it, and send nothing in their place yet."""
-        self.window = 0
-        """0: nothing is delivered."""
-        self.tags: list[str] = []
-        self.wanted_at = 0.0
-        """When somebody asked for deliveries, on `time.monotonic()`."""
-        self.claimed_at = 0.0
-        self.pace = 0.0
-        """Deliveries claimed a second, of late."""
-
-    @property
-    def windowed(self) -> list[str]:
-        """The consumers that have the window; that of the suspects has its own."""
-        return [tag for tag in self.tags if not tag.startswith(SUSPECTS)]
-
-    def wanted(self, limit: int, skipped: int) -> int:
-        """How many deliveries may be out for a claim of `limit` that looks past so many."""
-        ahead = max(self.settled, min(int(self.pace * AHEAD), MOST))
-        return self.held + min(skipped, SKIPPED) + limit + ahead
-
-    def claimed(self, count: int, now: float) -> None:
-        """So many were claimed, now."""
-        passed = max(now - self.claimed_at, 1e-3)
-        weight = min(passed / AHEAD, 1.0)
-        self.pace += weight * (count / passed - self.pace)
-        self.held += count
-        self.settled = 0
-        self.claimed_at = now
 
 
 class Consumer:
@@ -145,10 +102,8 @@ class Consumer:
             need = subscription.wanted(limit, len(subscription.shelf) if exclude else 0)
             if self._is_paused(queue):
                 continue
-            if not need <= subscription.window <= 4 * need + 64:
-                # To change a window takes 14 round trips: one that grows does so in few steps, and a large
-                # one leaves room for the few jobs by which what is in hand differs from claim to claim.
-                await self._subscribe(queue, need + need // 16 + need * (subscription.pace > 100))
+            if not subscription.fits(need):
+                await self._subscribe(queue, subscription.fitting(need))
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit and not (taken and self._awaited.intersection(queues)):
             try:

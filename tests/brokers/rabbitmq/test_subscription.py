@@ -1,0 +1,50 @@
+"""A window is changed where that is felt, and only there: workers wait for it."""
+
+from __future__ import annotations
+
+from backburner.brokers.rabbitmq.message import Received
+from backburner.brokers.rabbitmq.shelf import Delivery
+from backburner.brokers.rabbitmq.subscription import Subscription
+from backburner.job import JobRecord
+
+
+def subscription(window: int, *, held: int = 0, settled: int = 0, shelf: int = 0) -> Subscription:
+    made = Subscription()
+    made.window, made.held, made.settled = window, held, settled
+    for number in range(shelf):
+        job = JobRecord(f"job-{number}", "t")
+        made.shelf.add(Delivery("default", None, number, Received(job, [], ""), 0.0), "normal")
+    return made
+
+
+def test_whoever_has_none_gets_one() -> None:
+    assert not subscription(0).fits(1)
+
+
+def test_a_claim_that_wants_more_changes_nothing_where_the_server_holds_nothing_back() -> None:
+    assert subscription(10, held=3, shelf=6).fits(50)
+
+
+def test_a_full_window_grows() -> None:
+    full = subscription(10, held=4, shelf=6)
+    assert full.fits(10)
+    assert not full.fits(11)
+    assert full.fitting(100) == 106
+
+
+def test_a_window_of_which_a_part_was_just_settled_was_full() -> None:
+    assert not subscription(10, held=3, settled=7).fits(11)
+
+
+def test_at_a_high_pace_a_window_is_ahead_of_what_is_felt() -> None:
+    quick = subscription(10)
+    quick.claimed(1000, 1.0)
+    quick.held = 0
+    assert not quick.fits(11)
+    assert quick.fitting(100) == 206
+
+
+def test_a_large_window_gives_up_what_others_could_run() -> None:
+    assert subscription(105, held=2, shelf=8).fits(10)
+    assert not subscription(105, held=2, shelf=9).fits(10)
+    assert subscription(104, held=2, shelf=9).fits(10)
