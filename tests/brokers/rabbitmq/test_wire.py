@@ -6,7 +6,15 @@ import pytest
 from pika import BasicProperties, frame, spec
 from pika.exceptions import UnsupportedAMQPFieldException
 
-from backburner.brokers.rabbitmq.wire import LARGE, Incomplete, Properties, delivery, publication
+from backburner.brokers.rabbitmq.wire import (
+    LARGE,
+    Confirm,
+    Deliver,
+    Incomplete,
+    Properties,
+    publication,
+    read,
+)
 
 PROPERTIES = BasicProperties(message_id="1", headers={"job": "é", "x-delivery-count": 2}, delivery_mode=2)
 
@@ -27,18 +35,26 @@ def frames(body: bytes, channel: int = 3, tag: str = "urgent.7", split: int = 5)
 @pytest.mark.parametrize("body", [b"", b"[1]", b"0123456789abc"])
 def test_a_delivery_is_read_in_one_piece(body: bytes) -> None:
     before, data = frame.Heartbeat().marshal(), frames(body)
-    found = delivery(before + data + b"more", len(before))
-    assert found is not None
+    found = read(before + data + b"more", len(before))
+    assert isinstance(found, Deliver)
     assert (found.channel, found.consumer_tag, found.delivery_tag) == (3, b"urgent.7", 2**40)
     assert (found.redelivered, found.body, found.end) == (True, body, len(before) + len(data))
     assert BasicProperties().decode(found.properties) == PROPERTIES
 
 
-def test_what_has_not_come_yet_is_waited_for() -> None:
-    data = frames(b"0123456789")
+@pytest.mark.parametrize("multiple", [True, False])
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_confirm_is_read(multiple: bool, refused: bool) -> None:
+    method = (spec.Basic.Nack if refused else spec.Basic.Ack)(delivery_tag=2**40, multiple=multiple)
+    data = frame.Method(3, method).marshal()
+    assert read(b"ab" + data + b"more", 2) == Confirm(3, 2**40, multiple, refused, 2 + len(data))
+
+
+@pytest.mark.parametrize("data", [frames(b"0123456789"), frame.Method(3, spec.Basic.Ack(1)).marshal()])
+def test_what_has_not_come_yet_is_waited_for(data: bytes) -> None:
     for end in range(len(data)):
         with pytest.raises(Incomplete):
-            delivery(data[:end], 0)
+            read(data[:end], 0)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +68,7 @@ def test_what_has_not_come_yet_is_waited_for() -> None:
     ids=["a heartbeat", "an answer", "frames of others in between", "a large body"],
 )
 def test_all_else_is_left_alone(data: bytes) -> None:
-    assert delivery(data, 0) is None
+    assert read(data, 0) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b"0123456789"], ids=["empty", "one frame", "three frames"])

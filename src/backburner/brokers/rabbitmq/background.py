@@ -25,6 +25,7 @@ class Background:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._tasks: set[asyncio.Task[Any] | None] = set()
         begins_anew(self)
 
     @property
@@ -32,7 +33,7 @@ class Background:
         return self._loop is not None
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begin at once; the future may be waited for by any thread."""
+        """Begin at once; the future may be waited for by any thread, and is not to be cancelled."""
         with self._lock:
             if self._loop is None:
                 # pika watches sockets with add_reader, which only this kind of loop has on every system.
@@ -41,7 +42,25 @@ class Background:
                     target=self._run, args=(self._loop,), name="backburner-rabbitmq", daemon=True
                 )
                 self._thread.start()
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = Future[T]()
+            self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._into(future, coroutine)))
+            return future
+
+    async def _into(self, future: Future[T], coroutine: Coroutine[Any, Any, T]) -> None:
+        """Give the end at once to whoever waits for it: asyncio's own way takes one more turn of the loop."""
+        task = asyncio.current_task()
+        self._tasks.add(task)  # an event loop forgets tasks that nobody holds
+        try:
+            result = await coroutine
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - it goes to whoever waits
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        finally:
+            self._tasks.discard(task)
 
     def close(self, last: Coroutine[Any, Any, None]) -> None:
         """End the thread, after this; with the next `submit` there is another one."""

@@ -2,7 +2,8 @@
 
 1. Writing: pika gives each frame to the socket by itself, four system calls a job, which took half of the
    time. Here all frames of one turn of the event loop go out together.
-2. Reading: deliveries for the consumers in `direct` are read by `wire.py`. Everything else is pika's.
+2. Reading: deliveries for the consumers in `direct`, and confirms for the channels in `confirms`, are read
+   by `wire.py`. Everything else is pika's.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 
 from pika import exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport as PlainTransport
 
-from backburner.brokers.rabbitmq.wire import Deliver, Incomplete, delivery, properties
+from backburner.brokers.rabbitmq.wire import Confirm, Deliver, Incomplete, properties, read
 
 Deliveries = Callable[[Any, Deliver, Any, bytes], None]
 """Called with the channel, what was delivered, its properties and its body."""
+Confirms = Callable[[Confirm], None]
 
 
 class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
@@ -27,6 +30,8 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
         self._written: list[bytes] = []
         self.direct: dict[tuple[int, bytes], tuple[Any, Deliveries]] = {}
         """By channel number and consumer tag: the channel, and who takes its deliveries."""
+        self.confirms: dict[int, Confirms] = {}
+        """By channel number: who hears what was confirmed there."""
         super().__init__(*given, **named)
 
     # Writing -----------------------------------------------------------------------------------------
@@ -58,36 +63,50 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
 
     def _flush(self) -> None:
         written, self._written = self._written, []
-        if written and self._transport is not None:  # it may have ended in this turn
-            super()._adapter_emit_data(b"".join(written))
+        if not written or self._transport is None:  # it may have ended in this turn
+            return
+        super()._adapter_emit_data(b"".join(written))
+        if isinstance(self._transport, PlainTransport):
+            self._transport._on_socket_writable()  # without a turn of the loop, to hear that it is
 
     # Reading -----------------------------------------------------------------------------------------
 
     def _on_data_available(self, data_in: bytes) -> None:
-        if not self.direct:
+        if not (self.direct or self.confirms):
             super()._on_data_available(data_in)
             return
         self._frame_buffer += data_in
-        while self._frame_buffer and not self._take_deliveries():
+        while self._frame_buffer and not self._take():
             used, frame = self._read_frame()
             if not frame:
                 return
             self._trim_frame_buffer(used)
             self._process_frame(frame)
 
-    def _take_deliveries(self) -> bool:
-        """Hand on the deliveries at the front; whether nothing else can be done with what has come so far."""
+    def _take(self) -> bool:
+        """Hand on what `wire.py` reads at the front; whether nothing else can be done with what has come."""
         data, at, more = self._frame_buffer, 0, False
         try:
-            while at < len(data) and (found := delivery(data, at)) is not None:
-                target = self.direct.get((found.channel, found.consumer_tag))
-                if target is None:
+            while at < len(data) and (found := read(data, at)) is not None:
+                if not self._hand_on(found):
                     break
                 at = found.end
-                self.frames_received += 3
-                channel, take = target
-                take(channel, found, properties(found.properties), found.body)
         except Incomplete:
             more = True
         self._trim_frame_buffer(at)
         return more
+
+    def _hand_on(self, found: Deliver | Confirm) -> bool:
+        """Whether somebody takes it."""
+        if isinstance(found, Confirm):
+            if (hear := self.confirms.get(found.channel)) is None:
+                return False
+            self.frames_received += 1
+            hear(found)
+        else:
+            if (target := self.direct.get((found.channel, found.consumer_tag))) is None:
+                return False
+            self.frames_received += 3
+            channel, take = target
+            take(channel, found, properties(found.properties), found.body)
+        return True

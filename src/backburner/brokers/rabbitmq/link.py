@@ -15,7 +15,7 @@ import pika
 from pika import exceptions
 
 from backburner.brokers.rabbitmq.address import Address
-from backburner.brokers.rabbitmq.connection import Connection, Deliveries
+from backburner.brokers.rabbitmq.connection import Confirms, Connection, Deliveries
 from backburner.brokers.rabbitmq.errors import Lost
 from backburner.brokers.rabbitmq.wire import Properties, publication
 from backburner.errors import BrokerError
@@ -57,6 +57,13 @@ class Channel:
         finally:
             self._waiting.discard(answer)
         return frame.method
+
+    async def confirm(self, hear: Confirms) -> None:
+        """Have what is published here confirmed. Raises `Lost`."""
+        confirms, number = self.raw.connection.confirms, self.raw.channel_number
+        confirms[number] = hear
+        self.lost.add_done_callback(lambda _: confirms.pop(number, None))
+        await self.call("confirm_delivery", ack_nack_callback=hear)  # which hears nothing: all is read before
 
     async def consume(self, queue: str, tag: str, take: Deliveries) -> None:
         """Begin a consumer. Raises `Lost`."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.declared import Declared
@@ -29,6 +28,7 @@ from backburner.brokers.rabbitmq.link import Channel, Link, connect
 from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.schema import Part, Schema
+from backburner.brokers.rabbitmq.wire import Confirm
 
 TOGETHER = 100
 """Messages that go out in one turn of the event loop: the server takes them while the next are written."""
@@ -166,15 +166,12 @@ class Publisher:
 
         batch.watch = asyncio.get_running_loop().call_later(batch.silence * self._address.patience, look)
 
-    def _heard(self, frame: Any) -> None:
-        """A confirm: of one message, or of all up to that one."""
-        answer = frame.method
-        refused = answer.NAME == "Basic.Nack"
-        if not answer.multiple:
-            self._answered(*self._unconfirmed.pop(answer.delivery_tag), refused=refused)
+    def _heard(self, confirm: Confirm) -> None:
+        if not confirm.multiple:
+            self._answered(*self._unconfirmed.pop(confirm.tag), refused=confirm.refused)
             return
-        while self._unconfirmed and next(iter(self._unconfirmed)) <= answer.delivery_tag:
-            self._answered(*self._unconfirmed.popitem(last=False)[1], refused=refused)
+        while self._unconfirmed and next(iter(self._unconfirmed)) <= confirm.tag:
+            self._answered(*self._unconfirmed.popitem(last=False)[1], refused=confirm.refused)
 
     def _answered(self, batch: Batch, place: int, *, refused: bool) -> None:
         homeless = False
@@ -194,7 +191,7 @@ class Publisher:
         self._tag = 0
         channel.raw.add_on_return_callback(lambda *given: self._returned.add(given[2].message_id))
         channel.lost.add_done_callback(self._lost)
-        await channel.call("confirm_delivery", ack_nack_callback=self._heard)
+        await channel.confirm(self._heard)
         return channel
 
     def _lost(self, reason: asyncio.Future[BaseException]) -> None:

@@ -2,7 +2,8 @@
 
 A message is a method frame (basic.publish or basic.deliver), a header frame and the frames of its body; each
 has a type, a channel, a size, a payload and an end mark. pika makes objects of all of them and hands them
-around: 30 µs a delivery, half of what a job without work cost its worker, and 10 µs a publication.
+around: 30 µs a delivery, half of what a job without work cost its worker, 10 µs a publication, and 50 µs the
+frame that confirms it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ END = b"\xce"
 BASIC = 60
 PUBLISH = b"\x00\x3c\x00\x28\x00\x00"
 DELIVER = b"\x00\x3c\x00\x3c"
+ACK, NACK = b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 ON_DISK = b"\x02"
 LARGE = 1 << 20
 """Bytes from which on a body is left to pika, which gathers it as it comes."""
@@ -43,6 +45,18 @@ class Deliver(NamedTuple):
     redelivered: bool
     properties: bytes
     body: bytes
+    end: int
+    """Where the next frame begins."""
+
+
+class Confirm(NamedTuple):
+    """What a basic.ack or a basic.nack says of messages that were published."""
+
+    channel: int
+    tag: int
+    multiple: bool
+    """Of all up to that one."""
+    refused: bool
     end: int
     """Where the next frame begins."""
 
@@ -127,18 +141,29 @@ def _table(given: Mapping[str, Any]) -> bytes:
     return b"".join(pieces)
 
 
-def delivery(data: bytes, at: int) -> Deliver | None:
-    """The delivery that begins there; None for something else, as for no AMQP at all. Raises `Incomplete`."""
+def read(data: bytes, at: int) -> Deliver | Confirm | None:
+    """The delivery or confirm that begins there; None for something else, as for no AMQP at all.
+
+    Raises `Incomplete`.
+    """
     try:
-        return _delivery(data, at)
+        return _read(data, at)
     except (struct.error, IndexError):
         return None
 
 
-def _delivery(data: bytes, at: int) -> Deliver | None:
+def _read(data: bytes, at: int) -> Deliver | Confirm | None:
     kind, channel, start, end = _frame(data, at)
-    if kind != METHOD or data[start : start + 4] != DELIVER:
-        return None
+    method = data[start : start + 4] if kind == METHOD else b""
+    if method == DELIVER:
+        return _delivery(data, channel, start, end)
+    if method in (ACK, NACK):
+        (tag,) = EIGHT.unpack_from(data, start + 4)
+        return Confirm(channel, tag, bool(data[start + 12] & 1), method == NACK, end)
+    return None
+
+
+def _delivery(data: bytes, channel: int, start: int, end: int) -> Deliver | None:
     tag_start = start + 5
     tag_end = tag_start + data[start + 4]
     kind, other, start, end = _frame(data, end)
