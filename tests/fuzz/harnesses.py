@@ -212,7 +212,7 @@ def amqp_message(data: bytes) -> None:
 
 def amqp_frames(data: bytes) -> None:
     with suppress(wire.Incomplete):
-        found = wire.delivery(data, 0)
+        found = wire.read(data, 0)
         assert found is None or found.end <= len(data)
     wire.properties(data)
 

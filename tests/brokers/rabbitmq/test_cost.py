@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 from pika import spec
@@ -85,6 +87,30 @@ def test_an_enqueue_is_one_message_and_its_confirm(process: Process, meter: Mete
     meter.reset()
     process.add()
     assert (meter.sent, meter.questions, meter.writes) == ({"Basic.Publish": 1}, 0, 1)
+
+
+def test_an_enqueue_starts_no_task_and_its_confirm_is_not_read_by_pika(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each took a tenth of the time of an enqueue, beside two turns of the loop."""
+    process.add()
+    tasks, frames = list[object](), list[object]()
+    read_frame = Connection._read_frame
+
+    def start(loop: asyncio.AbstractEventLoop, work: Any, **given: Any) -> asyncio.Task[Any]:
+        tasks.append(work)
+        return asyncio.Task(work, loop=loop, **given)
+
+    def read_counted(connection: Connection) -> Any:
+        frames.append(connection)
+        return read_frame(connection)
+
+    loop = process.broker._driver._background._loop
+    assert loop is not None
+    loop.set_task_factory(start)
+    monkeypatch.setattr(Connection, "_read_frame", read_counted)
+    process.add()
+    assert (tasks, frames) == ([], [])
 
 
 def test_a_batch_asks_nothing_and_goes_out_in_few_writes(process: Process, meter: Meter) -> None:

@@ -34,6 +34,10 @@ class Background:
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin at once; the future may be waited for by any thread, and is not to be cancelled."""
+        return self.call(lambda told: asyncio.ensure_future(self._into(told, coroutine)))
+
+    def call(self, begin: Callable[[Future[T]], object]) -> Future[T]:
+        """The same for a plain function, which is given the future, and sees to it that it ends."""
         with self._lock:
             if self._loop is None:
                 # pika watches sockets with add_reader, which only this kind of loop has on every system.
@@ -43,7 +47,7 @@ class Background:
                 )
                 self._thread.start()
             future = Future[T]()
-            self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._into(future, coroutine)))
+            self._loop.call_soon_threadsafe(begin, future)
             return future
 
     async def _into(self, future: Future[T], coroutine: Coroutine[Any, Any, T]) -> None:

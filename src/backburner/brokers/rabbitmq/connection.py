@@ -76,7 +76,7 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
             super()._on_data_available(data_in)
             return
         self._frame_buffer += data_in
-        while self._frame_buffer and not self._take():
+        while not self._take():
             used, frame = self._read_frame()
             if not frame:
                 return
@@ -94,7 +94,7 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
         except Incomplete:
             more = True
         self._trim_frame_buffer(at)
-        return more
+        return more or at == len(data)
 
     def _hand_on(self, found: Deliver | Confirm) -> bool:
         """Whether somebody takes it."""

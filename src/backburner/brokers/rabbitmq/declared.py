@@ -20,6 +20,10 @@ class Declared:
         self._lock = asyncio.Lock()
         self._channel: Channel | None = None
 
+    def has(self, parts: Iterable[Part]) -> bool:
+        """Whether all of them were declared."""
+        return self._done.issuperset(parts)
+
     async def ensure(self, parts: Iterable[Part]) -> None:
         """Raises `Lost`, with the refusal as its cause."""
         missing = {*parts} - self._done

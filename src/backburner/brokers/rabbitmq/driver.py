@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from backburner.brokers.base import Operation
@@ -21,9 +23,10 @@ from backburner.brokers.rabbitmq.claims import Claims
 from backburner.brokers.rabbitmq.consumer import Consumer
 from backburner.brokers.rabbitmq.copies import Copies
 from backburner.brokers.rabbitmq.dead_letters import DeadLetters
-from backburner.brokers.rabbitmq.publisher import Publisher
+from backburner.brokers.rabbitmq.publisher import Batch, Publisher
 from backburner.brokers.rabbitmq.schedules import Schedules
 from backburner.brokers.rabbitmq.schema import Part, Schema
+from backburner.brokers.rabbitmq.steps import Publish
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.brokers.shield import shielded
 from backburner.errors import BackburnerError
@@ -51,10 +54,23 @@ class Driver:
         self.schedules = Schedules(self.address, self.schema, self.consumer, self.publisher)
 
     def run(self, operation: Operation[T]) -> T:
-        return self._background.submit(self._perform(operation)).result()
+        return performed(operation, self._step)
 
     def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
         return shielded(asyncio.wrap_future(self._background.submit(self._perform(operation))))
+
+    def _step(self, step: Any) -> Any:
+        if isinstance(step, Publish) and len(step.messages) == 1:
+            return self._publish_alone(step.messages)
+        return self._background.submit(step.perform(self)).result()
+
+    def _publish_alone(self, messages: Sequence[message.Message]) -> None:
+        batch, stored = Batch(messages), False
+        with suppress(TimeoutError):
+            told = self._background.call(partial(self.publisher.try_at_once, batch))
+            stored = told.result(batch.silence * self.address.patience)
+        if not stored:
+            self._background.submit(self.publisher.publish_batch(batch)).result()
 
     def listen(self, waiter: WorkWaiter) -> None:
         """Wake it when there is work, until `unlisten`."""
@@ -100,6 +116,24 @@ class Driver:
 
     async def _perform(self, operation: Operation[T]) -> T:
         return await aperformed(operation, lambda step: step.perform(self))
+
+
+def performed(operation: Operation[T], perform: Callable[[Any], Any]) -> T:
+    """`perform` performs a step."""
+    reply: Any = None
+    send: Callable[[Any], Any] = operation.send
+    try:
+        while True:
+            step = send(reply)
+            try:
+                reply, send = perform(step), operation.send
+            except BackburnerError as error:
+                reply, send = error, operation.throw
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        operation.close()
 
 
 async def aperformed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -19,15 +20,20 @@ PAUSE = 0.05
 
 
 async def patiently(
-    address: Address, attempt: Callable[[], Awaitable[T]], obstacle: Callable[[], str | None] = lambda: None
+    address: Address,
+    attempt: Callable[[], Awaitable[T]],
+    obstacle: Callable[[], str | None] = lambda: None,
+    asked_at: float | None = None,
 ) -> T:
     """The attempt's answer. It is made again after what passes, until the patience of the URL is over.
 
-    `obstacle` may know what it waits for. Raises `BrokerUnavailable` when patience is over, `BrokerError`.
+    `obstacle` may know what it waits for; `asked_at` is when patience began, on `time.monotonic()`, if not
+    now. Raises `BrokerUnavailable` when patience is over, `BrokerError`.
     """
+    passed = 0.0 if asked_at is None else time.monotonic() - asked_at
     pause, trouble = PAUSE, ""
     try:
-        async with asyncio.timeout(address.patience):
+        async with asyncio.timeout(address.patience - passed):
             while True:
                 try:
                     return await attempt()

@@ -7,11 +7,11 @@ In a caller's transaction only the store takes part: whether it is committed is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from backburner.brokers.base import Broker, Operation
-from backburner.brokers.rabbitmq.driver import Driver, aperformed
+from backburner.brokers.rabbitmq.driver import Driver, aperformed, performed
 from backburner.brokers.rabbitmq.results_steps import InStore, alone
 from backburner.brokers.shield import shielded
 from backburner.errors import BackburnerError
@@ -31,7 +31,7 @@ class Performing(Broker):
                 return self.results.run(step.operation)
             return self._driver.run(alone(step))
 
-        return _performed(operation, perform)
+        return performed(operation, perform)
 
     def arun(self, operation: Operation[T]) -> Awaitable[T]:
         try:
@@ -57,7 +57,7 @@ class Performing(Broker):
                 return self.results.run_on(connection, step.operation)
             return None
 
-        return _performed(operation, perform)
+        return performed(operation, perform)
 
     async def arun_on(self, connection: Any, operation: Operation[T]) -> T:
         async def begin(step: Any) -> Any:
@@ -66,20 +66,3 @@ class Performing(Broker):
             return None
 
         return await aperformed(operation, begin)
-
-
-def _performed(operation: Operation[T], perform: Callable[[Any], Any]) -> T:
-    reply: Any = None
-    send: Callable[[Any], Any] = operation.send
-    try:
-        while True:
-            step = send(reply)
-            try:
-                reply, send = perform(step), operation.send
-            except BackburnerError as error:
-                reply, send = error, operation.throw
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    finally:
-        operation.close()

@@ -12,13 +12,18 @@
 5. A server that confirms nothing for a quarter of the patience, then for a half, is left, as if the
    connection were lost. A node that vanished closes none; and what a new channel publishes while a quorum
    queue elects its leader is never confirmed by RabbitMQ 3.10, nor refused.
+6. A lone message of a thread, which is what a web handler sends, is tried without a task first
+   (`try_at_once`). What stands in its way, and what becomes of it then, is left to the attempts of 1 to 5.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
 
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.declared import Declared
@@ -29,6 +34,7 @@ from backburner.brokers.rabbitmq.message import Message
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.brokers.rabbitmq.wire import Confirm
+from backburner.errors import BrokerError
 
 TOGETHER = 100
 """Messages that go out in one turn of the event loop: the server takes them while the next are written."""
@@ -40,19 +46,23 @@ class Batch:
     def __init__(self, messages: Sequence[Message]) -> None:
         self.left = dict(enumerate(messages))
         """What is not confirmed, by its place in the batch."""
-        self.watch: asyncio.TimerHandle
+        self.watch: asyncio.TimerHandle | None = None
         """Looks whether the server is silent."""
         self.silence = 0.25
         """The part of the patience for which it may be; doubled each time that it was."""
-        self.begin()
+        self.asked_at = time.monotonic()
+        self.over = True
+        """Whether no attempt is under way."""
+        self.tell: Callable[[BaseException | None], None]
+        """Called at the end of an attempt: when all is answered, or with what prevents that."""
 
     def begin(self) -> None:
         """Before each attempt."""
+        self.over = False
         self.open = len(self.left)
         self.refused = False
         self.homeless: set[Part] = set()
         """Parts of the topology that turned out to be missing."""
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def answered(self, place: int, *, refused: bool, homeless: bool) -> None:
         if refused:
@@ -62,8 +72,16 @@ class Batch:
         else:
             del self.left[place]
         self.open -= 1
-        if not self.open and not self.done.done():
-            self.done.set_result(None)
+        if not self.open:
+            self.end()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The attempt is over."""
+        if self.watch is not None:
+            self.watch.cancel()
+        if not self.over:
+            self.over = True
+            self.tell(error)
 
 
 class Publisher:
@@ -82,8 +100,32 @@ class Publisher:
     async def publish(self, messages: Sequence[Message]) -> None:
         """Returns when all are confirmed. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
         if messages:
-            batch = Batch(messages)
-            await patiently(self._address, lambda: self._attempt(batch), self._alarm)
+            await self.publish_batch(Batch(messages))
+
+    async def publish_batch(self, batch: Batch) -> None:
+        """The same, for what is left of this one."""
+        await patiently(self._address, lambda: self._attempt(batch), self._alarm, batch.asked_at)
+
+    def try_at_once(self, batch: Batch, told: Future[bool]) -> None:
+        """Publish a lone message in this turn of the loop, where nothing stands in the way.
+
+        Whether it is confirmed is told, at once or later. If not, or not soon, `publish_batch` goes on. An
+        enqueue takes two turns of the loop less than with a task and its coroutines.
+        """
+        batch.tell = lambda _: told.set_result(not batch.left)
+        [(place, given)] = batch.left.items()
+        channel, link, declared = self._keeper.open, self._link, self._declared
+        ready = declared is not None and declared.has(given.route.parts)
+        if channel is None or link is None or link.blocked is not None or not ready:
+            batch.tell(None)
+            return
+        batch.begin()
+        try:
+            self._send(channel, batch, place, given)
+        except (Lost, BrokerError):
+            batch.end()
+        else:
+            self._watch(batch, link)
 
     def _alarm(self) -> str | None:
         reason = self._link.blocked if self._link is not None and self._link.is_open else None
@@ -126,35 +168,46 @@ class Publisher:
 
     async def _attempt(self, batch: Batch) -> None:
         while batch.left:
-            channel = await self._keeper.channel()
-            assert self._link is not None
-            assert self._declared is not None
-            await self._link.free.wait()
-            await self._declared.ensure(
-                {part for message in batch.left.values() for part in message.route.parts}
-            )
-            if channel.lost.done():
-                raise Lost from channel.lost.result()
-            batch.begin()
-            for place, (route, body, properties, mandatory) in [*batch.left.items()]:
-                if batch.done.done():
-                    break
-                channel.publish(route.exchange, route.key, mandatory, properties, body)
-                self._tag += 1
-                self._unconfirmed[self._tag] = (batch, place)
-                if not self._tag % TOGETHER:
-                    await asyncio.sleep(0)
-            self._watch(batch, self._link)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            batch.tell = partial(_tell, done)
             try:
-                await batch.done
+                if batch.over:
+                    await self._begin(batch)
+                await done
             finally:
-                batch.watch.cancel()
+                batch.end()
+            assert self._declared is not None
             self._declared.forget(batch.homeless)
             if batch.refused:
                 raise Refused
 
+    async def _begin(self, batch: Batch) -> None:
+        channel = await self._keeper.channel()
+        assert self._link is not None
+        assert self._declared is not None
+        await self._link.free.wait()
+        await self._declared.ensure({part for message in batch.left.values() for part in message.route.parts})
+        if channel.lost.done():
+            raise Lost from channel.lost.result()
+        batch.begin()
+        for place, given in [*batch.left.items()]:
+            if batch.over:
+                break
+            self._send(channel, batch, place, given)
+            if not self._tag % TOGETHER:
+                await asyncio.sleep(0)
+        self._watch(batch, self._link)
+
+    def _send(self, channel: Channel, batch: Batch, place: int, given: Message) -> None:
+        route, body, properties, mandatory = given
+        channel.publish(route.exchange, route.key, mandatory, properties, body)
+        self._tag += 1
+        self._unconfirmed[self._tag] = (batch, place)
+
     def _watch(self, batch: Batch, link: Link) -> None:
         """Leave a server that is silent for too long, unless it has said why."""
+        if batch.over:
+            return
         open_then = batch.open
 
         def look() -> None:
@@ -199,7 +252,15 @@ class Publisher:
         self._unconfirmed.clear()
         self._returned.clear()
         for batch in batches.values():
-            if not batch.done.done():
-                lost = Lost()
-                lost.__cause__ = reason.result()
-                batch.done.set_exception(lost)
+            lost = Lost()
+            lost.__cause__ = reason.result()
+            batch.end(lost)
+
+
+def _tell(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
