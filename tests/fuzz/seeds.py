@@ -51,6 +51,8 @@ SEEDS: dict[str, list[bytes]] = {
         b"\x01\0\x01\0\0\0\x04\0\x3c\0\x3c\xce",
         b"\x01\0\x01\0\0\0\x10\0<\0<\x01\0\x01\0\0\0\x10\0<\0<\0\0\x02\0\x01\0\0\0\0\x0e\0 \0\0\x04",
         b"\x20\0\0\0\0\x0b\x01xT\x40\0\0\0\0\0\0\0",
+        b"\x01\0\x01\0\0\0\x0d\0\x3c\0\x50\0\0\0\0\0\0\0\x07\x01\xce",
+        b"\x01\0\x01\0\0\0\x04\0\x3c\0\x78\xce",
     ],
     "amqp_control": [b'["mail",true]', b'["\xff",true]', _DEEP],
     "supervisor_line": [

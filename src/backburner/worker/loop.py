@@ -279,7 +279,7 @@ class Worker:
         self._ends.clear()
         self._spent.clear()
         if claim is not None:
-            self._vain = 0 if exchange.jobs or settlements else self._vain + 1
+            self._vain = 0 if exchange.jobs or exchange.lost or settlements else self._vain + 1
             if claim.exclude and not exchange.jobs:
                 self._look_past_at = ambient.monotonic() + LOOK_PAST
         return exchange

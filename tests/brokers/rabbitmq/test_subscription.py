@@ -48,3 +48,9 @@ def test_a_large_window_gives_up_what_others_could_run() -> None:
     assert subscription(105, held=2, shelf=8).fits(10)
     assert not subscription(105, held=2, shelf=9).fits(10)
     assert subscription(104, held=2, shelf=9).fits(10)
+
+
+def test_a_large_window_is_given_up_while_there_is_nothing_to_do() -> None:
+    """Or all of the next jobs would come here first, and lie there until it notices that they are slow."""
+    assert not subscription(105).fits(10)
+    assert subscription(104).fits(10)

@@ -98,6 +98,42 @@ async def test_a_worker_is_not_idle_while_it_settles_what_may_bring_more(
     assert settling == [False, False]
 
 
+async def test_a_worker_is_not_idle_when_its_job_was_taken_away(
+    app: Backburner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was, until the job came back: a program ended before it had run."""
+    ran, idle = list[str](), list[bool]()
+    looks = 0
+
+    @app.task
+    async def wait() -> None:
+        ran.append("once more")
+        if len(ran) == 1:
+            await asyncio.Event().wait()
+
+    exchange, driver = app.broker.exchange, app.broker._driver  # type: ignore[attr-defined]
+
+    def cut() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.1, driver.consumer._link.raw.cut)  # when that look is over
+
+    def watched(settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:
+        nonlocal looks
+        looks += len(ran) == 1
+        if looks == 2:
+            driver._background._loop.call_soon_threadsafe(cut)
+        idle.append(len(ran) == 1 and embedded.worker.idle)
+        return exchange(settlements, claim)
+
+    await wait.aenqueue()
+    async with app.worker() as embedded:
+        monkeypatch.setattr(app.broker, "exchange", watched)
+        async with asyncio.timeout(LONG):
+            await embedded.drained()
+    assert len(ran) == 2
+    assert not any(idle)
+
+
 async def test_a_declared_task_fires(app: Backburner) -> None:
     fired = asyncio.Event()
 

@@ -279,6 +279,8 @@ class Consumer:
             await self._publisher.publish([other for _, _, other in valid])
         except BackburnerError as error:
             logger.warning("%s: what could not be replaced comes again with the next connection", error)
+            for each in self._subscriptions.values():
+                each.window = 0  # it has a place in one of them until then: the next claim gets new ones
             return False
         self._acknowledge([tag for channel, tag, _ in valid if channel is self._keeper.open])
         return True

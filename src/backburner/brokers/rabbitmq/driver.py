@@ -1,7 +1,8 @@
 """RabbitMQ as one process uses it: two connections, and one thread that serves both.
 
-An operation is performed on the loop of that thread, step by step, whoever asked for it: a thread waits for
-the result, an event loop awaits it. What a caller is called off from is completed all the same.
+The steps of an operation are performed on the loop of that thread: one that an event loop awaits as a whole,
+one of another thread step by step, for which that waits. A step that has begun is completed all the same when
+its caller is called off; but a lone message of a thread is then published once, and not again.
 """
 
 from __future__ import annotations

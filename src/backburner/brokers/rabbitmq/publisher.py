@@ -51,25 +51,21 @@ class Batch:
         self.silence = 0.25
         """The part of the patience for which it may be; doubled each time that it was."""
         self.asked_at = time.monotonic()
-        self.over = True
-        """Whether no attempt is under way."""
+        self.under_way = False
+        """Whether there is an attempt that has not ended."""
         self.tell: Callable[[BaseException | None], None]
-        """Called at the end of an attempt: when all is answered, or with what prevents that."""
+        """Called at its end: when all is answered, or with what prevents that. Whoever waits may change."""
 
     def begin(self) -> None:
         """Before each attempt."""
-        self.over = False
+        self.under_way = True
         self.open = len(self.left)
         self.refused = False
-        self.homeless: set[Part] = set()
-        """Parts of the topology that turned out to be missing."""
 
     def answered(self, place: int, *, refused: bool, homeless: bool) -> None:
         if refused:
             self.refused = True
-        elif homeless:
-            self.homeless.update(self.left[place].route.parts)
-        else:
+        elif not homeless:
             del self.left[place]
         self.open -= 1
         if not self.open:
@@ -79,8 +75,8 @@ class Batch:
         """The attempt is over."""
         if self.watch is not None:
             self.watch.cancel()
-        if not self.over:
-            self.over = True
+        if self.under_way:
+            self.under_way = False
             self.tell(error)
 
 
@@ -171,13 +167,11 @@ class Publisher:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             batch.tell = partial(_tell, done)
             try:
-                if batch.over:
+                if not batch.under_way:
                     await self._begin(batch)
                 await done
             finally:
                 batch.end()
-            assert self._declared is not None
-            self._declared.forget(batch.homeless)
             if batch.refused:
                 raise Refused
 
@@ -191,7 +185,7 @@ class Publisher:
             raise Lost from channel.lost.result()
         batch.begin()
         for place, given in [*batch.left.items()]:
-            if batch.over:
+            if not batch.under_way:
                 break
             self._send(channel, batch, place, given)
             if not self._tag % TOGETHER:
@@ -206,7 +200,7 @@ class Publisher:
 
     def _watch(self, batch: Batch, link: Link) -> None:
         """Leave a server that is silent for too long, unless it has said why."""
-        if batch.over:
+        if not batch.under_way:
             return
         open_then = batch.open
 
@@ -229,9 +223,11 @@ class Publisher:
     def _answered(self, batch: Batch, place: int, *, refused: bool) -> None:
         homeless = False
         if self._returned:
-            name = batch.left[place].properties.message_id
-            homeless = name in self._returned
-            self._returned.discard(name)
+            given = batch.left[place]
+            homeless = given.properties.message_id in self._returned
+            self._returned.discard(given.properties.message_id)
+            if homeless and self._declared is not None:
+                self._declared.forget(given.route.parts)
         batch.answered(place, refused=refused, homeless=homeless)
 
     # The connection ----------------------------------------------------------------------------------

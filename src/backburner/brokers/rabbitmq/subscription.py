@@ -2,8 +2,8 @@
 
 1. A claim wants as much out as the worker has in hand, asks for, and will ask for at its pace.
 2. To change a window takes 14 round trips, 7 ms. So it is made larger when the server holds something back
-   because of it, or when the pace is high, and smaller when what lies on the shelf is more than was wanted:
-   others could run that.
+   because of it, or when the pace is high, and smaller when what lies on the shelf is more than was wanted,
+   which others could run, or when nothing is out, before that happens.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Subscription:
         out = self.held + len(self.shelf)
         if need > self.window:
             return out + self.settled < self.window and self.pace <= BUSY
-        return self.window <= 4 * need + 64 or out <= need
+        return self.window <= 4 * need + 64 or 0 < out <= need
 
     def fitting(self, need: int) -> int:
         """A window for such claims: one that grows does so in few steps, and a large one leaves room for the
