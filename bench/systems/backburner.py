@@ -83,7 +83,8 @@ class BackburnerAdapter(Adapter):
             options += [
                 f"--{pool}={load.concurrency}" for pool in ("concurrency", "threads", "cpu-processes")
             ]
-        return [["backburner", "worker", "bench.systems.backburner:app", *options]]
+        environment = ["env", f"BACKBURNER_URL={URL}"]
+        return [[*environment, "backburner", "worker", "bench.systems.backburner:app", *options]]
 
 
 def _task(kind: str) -> Task[[str, float], float]:

@@ -77,7 +77,7 @@ class Node:
             )
 
     def family(self) -> set[psutil.Process]:
-        """The worker processes, with the processes of their own."""
+        """The fork server and the worker processes, with the processes of their own."""
         try:
             found = set(psutil.Process(self.process.pid).children(recursive=True))
         except psutil.NoSuchProcess:
@@ -94,10 +94,17 @@ class Node:
 
     def children(self) -> list[psutil.Process]:
         """The worker processes, without the processes of their own."""
+        self.family()
         try:
-            return [each for each in self.family() if each.is_running() and each.ppid() == self.process.pid]
+            servers = psutil.Process(self.process.pid).children()
+            return [each for server in servers for each in server.children()]
         except psutil.NoSuchProcess:
             return []
+
+    def fork_server(self) -> psutil.Process:
+        """The parent of the worker processes."""
+        [server] = psutil.Process(self.process.pid).children()
+        return server
 
     def pids(self) -> set[int]:
         return {child.pid for child in self.children()}

@@ -73,14 +73,28 @@ def test_when_a_machine_is_lost_another_node_runs_its_jobs_after_the_lease(
     assert effects(tmp_path) == {job.id: 1 for job in jobs}
 
 
+def test_when_the_fork_server_is_killed_the_node_ends_and_its_jobs_go_back_at_once(
+    app: Backburner, tmp_path: Path
+) -> None:
+    job = app.enqueue("fault_tasks.gated", "gate")
+    with node(tmp_path, "--processes", "2") as workers:
+        wait_until(lambda: started(tmp_path) == 1, "the job runs")
+        family = workers.family()
+        workers.fork_server().kill()
+        assert workers.process.wait(30) == 1
+        assert "the fork server was killed" in workers.said()
+        wait_until(partial(are_gone, family), "nothing of the node is left")
+    assert (job.refresh().state, job.record.crashes) == (State.QUEUED, 1)
+
+
 def test_a_worker_process_that_is_killed_takes_its_cpu_processes_with_it(
     app: Backburner, tmp_path: Path
 ) -> None:
     job = app.enqueue("fault_tasks.gated_cpu", "gate")
     with node(tmp_path) as workers:
         wait_until(lambda: started(tmp_path) == 1, "the job runs")
-        family = workers.family()
         [worker] = workers.children()
+        family = {worker, *worker.children(recursive=True)}
         worker.kill()
         wait_until(lambda: started(tmp_path) == 2, "the job runs elsewhere")
         wait_until(partial(are_gone, family), "nothing of the killed process is left")

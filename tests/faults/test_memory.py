@@ -19,8 +19,8 @@ def test_a_job_that_makes_the_kernel_kill_its_process_is_a_poison_pill_and_other
 ) -> None:
     with node(tmp_path) as workers:
         workers.wait_ready()
-        with memory_limit("poison", 300 * MB, workers.process.pid):
-            # The worker process that there is was started before the limit: it goes, and the next has it.
+        with memory_limit("poison", 300 * MB, workers.fork_server().pid):
+            # The worker process that there is was forked before the limit: it goes, and the next has it.
             [first] = workers.children()
             first.kill()
             workers.wait_ready(2)

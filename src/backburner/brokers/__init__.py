@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -68,6 +69,12 @@ def connect(url: str, results: str | None = None) -> Broker:
         )
     made = _class(WITH_RESULTS[_scheme(url)], url)
     return cast("Broker", made(url, connect(results)))
+
+
+def expect(url: str) -> None:
+    """Import the broker of `url`, which may be used later; what is wrong with it is told to who uses it."""
+    with suppress(ConfigError, MissingDependency):
+        _class(_source(url), url)
 
 
 def _scheme(url: str) -> str:

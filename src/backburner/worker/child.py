@@ -1,4 +1,4 @@
-"""A worker process: `python -m backburner.worker.child APP OPTIONS SOCKET MEMORY`, started by the supervisor.
+"""A worker process, from its first line to its last.
 
 1. It loads the app, stores what that declares (and waits for a broker that is away), and says `Hello`; or
    it says why it cannot.
@@ -21,14 +21,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from backburner.app import Backburner
 from backburner.errors import BackburnerError, BrokerUnavailable, ConfigError
 from backburner.loading import load_app
 from backburner.worker import messages
 from backburner.worker.blackbox import BlackBox
 from backburner.worker.embedded import prepare
+from backburner.worker.forkserver import name
 from backburner.worker.loop import Worker
 from backburner.worker.options import WorkerOptions
 from backburner.worker.queues import queues_of
@@ -182,16 +181,10 @@ def runner() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-if __name__ == "__main__":
-    # The supervisor alone ends this process: a signal to the whole group must not cut its jobs short.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+def run(path: str, options: WorkerOptions, descriptor: int, memory: int) -> int:
+    """Serve the supervisor at the other end of the socket `descriptor`; the exit code."""
+    name("backburner:work")
     faulthandler.register(signal.SIGUSR2, all_threads=True)
-    given = msgspec.json.decode(sys.argv[2], type=WorkerOptions)
     # Never closed: that would wait for whatever a job does in `asyncio.to_thread`, and the job was released.
     loop = asyncio.Runner(loop_factory=runner())
-    code = loop.run(main(sys.argv[1], given, int(sys.argv[3]), int(sys.argv[4])))
-    # Not sys.exit: a function that does not stop holds its thread, and its job was released.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    return loop.run(main(path, options, descriptor, memory))

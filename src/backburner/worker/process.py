@@ -7,31 +7,28 @@ import logging
 import os
 import signal
 import socket
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from backburner.worker.blackbox import BlackBox
 from backburner.worker.messages import Hello, Line, Message, Pulse, Refused, StopNow
 
 if TYPE_CHECKING:
-    from backburner.worker.options import WorkerOptions
+    from backburner.worker.forkserver import Forked, ForkServer
 
 logger = logging.getLogger("backburner")
 DUMP_TIME = 1.0
 """Seconds that a process has to print its stacks."""
 KILL_AFTER = 5.0
+"""Seconds beyond its grace time after which a process that was told to stop is killed."""
 LIMIT = 16 * 1024 * 1024
 """Bytes of the longest message: `Hello` names every task."""
-"""Seconds beyond its grace time after which a process that was told to stop is killed."""
 
 
 class WorkerProcess:
     """A running process and the line to it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, line: Line, blackbox: BlackBox) -> None:
+    def __init__(self, process: Forked, line: Line, blackbox: BlackBox) -> None:
         self._process = process
         self.line = line
         self.blackbox = blackbox
@@ -48,15 +45,11 @@ class WorkerProcess:
         self._ending: asyncio.Task[None] | None = None
 
     @classmethod
-    async def spawn(cls, path: str, options: WorkerOptions) -> WorkerProcess:
+    async def start(cls, forks: ForkServer, slots: int) -> WorkerProcess:
         ours, theirs = socket.socketpair()
-        blackbox, memory = BlackBox.make(options.slots)
+        blackbox, memory = BlackBox.make(slots)
         try:
-            descriptors = (theirs.fileno(), memory)
-            arguments = (path, msgspec.json.encode(options).decode(), *map(str, descriptors))
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "backburner.worker.child", *arguments), pass_fds=descriptors
-            )
+            process = await forks.fork(theirs.fileno(), memory)
         finally:
             theirs.close()
             os.close(memory)
@@ -88,23 +81,16 @@ class WorkerProcess:
             self.kill()
 
     def _kill_late(self) -> None:
-        if self._process.returncode is None:
+        if not self._process.ended:
             logger.error("worker %s did not end within its grace time, and is killed", self.worker_id)
             self.kill()
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        # Not the method of asyncio's: that one looks first whether the process has ended, and takes the exit
-        # code away from who waits for it.
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        self._process.signal(signal.SIGKILL)
 
     async def dump_and_kill(self) -> None:
         """Have it print the stacks of all its threads, then kill it."""
-        self._signal(signal.SIGUSR2)
+        self._process.signal(signal.SIGUSR2)
         await asyncio.sleep(DUMP_TIME)
         self.kill()
 

@@ -108,9 +108,11 @@ class _Slot:
         return self._reader.at_eof()
 
     def kill(self) -> None:
+        # Not the method of asyncio's: that one looks first whether the process has ended, and takes the exit
+        # code away from who waits for it.
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGKILL)  # as in `process.py`
+                os.kill(self.process.pid, signal.SIGKILL)
 
     async def close(self) -> None:
         self.kill()

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +34,10 @@ from backburner import brokers
 from backburner.brokers.base import Beat, Broker, Capability, Directives
 from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable, ConfigError
 from backburner.events import BrokerDown, BrokerUp, Event, Events, WorkerDied
-from backburner.worker import messages
+from backburner.worker import child, messages
 from backburner.worker.child import DRAIN_PULSE, PULSE, log_to_stderr
 from backburner.worker.embedded import is_drained, new_worker_id
+from backburner.worker.forkserver import ForkServer
 from backburner.worker.health import Health, Status
 from backburner.worker.maintenance import Maintenance
 from backburner.worker.notify import Notify
@@ -57,8 +60,9 @@ RESTART_PAUSES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Supervisor:
     """Runs `options.processes` worker processes of the app at `path`."""
 
-    def __init__(self, path: str, options: WorkerOptions) -> None:
+    def __init__(self, path: str, options: WorkerOptions, forks: ForkServer) -> None:
         self.path = path
+        self._forks = forks
         self.options = options
         self.events = Events()
         self.events.on(Event, self._relay)
@@ -88,6 +92,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGUSR1, self.toggle_quiet)
         health = await self._serve_health()
+        self._begin(self._forks.listen())
         for _ in range(self.options.processes):
             self._begin(self._live())
         self._begin(self._check())
@@ -126,7 +131,7 @@ class Supervisor:
 
     async def _live(self) -> None:
         """Start one worker process, listen to it, and see it end."""
-        process = await WorkerProcess.spawn(self.path, self.options)
+        process = await WorkerProcess.start(self._forks, self.options.slots)
         self.processes.append(process)
         if self._stopping:
             process.stop(0.0)
@@ -429,10 +434,15 @@ class Supervisor:
 
 def main(path: str, options: WorkerOptions) -> int:
     """Run the workers of the app at `module:attribute` until they are told to stop; the exit code."""
+    for variable in ("BACKBURNER_URL", "BACKBURNER_RESULTS"):
+        brokers.expect(os.environ.get(variable, ""))
+    forks = ForkServer.start(partial(child.run, path, options))
     log_to_stderr()
     try:
         with asyncio.Runner() as runner:
-            return runner.run(Supervisor(path, options).run())
+            return runner.run(Supervisor(path, options, forks).run())
     except BackburnerError as error:
         logger.error("error: %s", error)  # noqa: TRY400 - one line says it all
         return error.exit_code
+    finally:
+        forks.close()
