@@ -38,6 +38,7 @@ class Fault(StrEnum):
 
     CHILD = "worker process killed"
     SUPERVISOR = "supervisor killed"
+    FORKS = "fork server killed"
     NODE = "supervisor and its processes killed together"
     MEMORY = "worker process killed for its memory"
     FREEZE = "node frozen past its lease"
@@ -53,7 +54,7 @@ class Fault(StrEnum):
     LOCK = "database locked by another program"
 
 
-KILLS = (Fault.CHILD, Fault.SUPERVISOR, Fault.NODE, Fault.MEMORY)
+KILLS = (Fault.CHILD, Fault.SUPERVISOR, Fault.FORKS, Fault.NODE, Fault.MEMORY)
 BROKER_KILLS = (Fault.BROKER, Fault.ALL)
 
 
@@ -84,7 +85,14 @@ class Lane(msgspec.Struct, frozen=True):
             yield Step(chance.uniform(*self.pause), fault, chance.random())
 
 
-NODE_FAULTS = {Fault.CHILD: 10, Fault.SUPERVISOR: 2, Fault.NODE: 2, Fault.FREEZE: 1, Fault.DEPLOY: 1}
+NODE_FAULTS = {
+    Fault.CHILD: 10,
+    Fault.SUPERVISOR: 2,
+    Fault.FORKS: 1,
+    Fault.NODE: 2,
+    Fault.FREEZE: 1,
+    Fault.DEPLOY: 1,
+}
 NETWORK_FAULTS = {Fault.CUT: 4, Fault.REPLIES: 4, Fault.STALL: 1, Fault.STRAND: 1, Fault.DELAY: 2}
 
 
@@ -138,6 +146,8 @@ class Faults:
                 return place.kill_one(chance)
             case Fault.SUPERVISOR:
                 return place.kill_supervisor()
+            case Fault.FORKS:
+                return place.kill_fork_server()
             case Fault.NODE:
                 return place.vanish()
             case Fault.FREEZE:

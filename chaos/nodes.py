@@ -66,14 +66,26 @@ class Place:
     def kill_one(self, chance: random.Random) -> bool:
         """SIGKILL for a worker process or a process of its own; False if there is none."""
         with self.lock:
-            family = sorted(self.node.family(), key=lambda each: each.pid)
             with suppress(psutil.NoSuchProcess, IndexError):
-                victim = chance.choice(family)
-                if victim.ppid() == self.node.process.pid:
+                workers = set(self.node.children())
+                theirs = {each for worker in workers for each in worker.children(recursive=True)}
+                victim = chance.choice(sorted(workers | theirs, key=lambda each: each.pid))
+                if victim in workers:
                     self._served = self._serves()
                 victim.kill()
                 return True
             return False
+
+    def kill_fork_server(self) -> bool:
+        """The node ends by itself then; False if it has none yet."""
+        with self.lock:
+            try:
+                self.node.fork_server().kill()
+            except (psutil.NoSuchProcess, ValueError):
+                return False
+            self._wait()
+            self._replace()
+            return True
 
     def kill_supervisor(self) -> bool:
         with self.lock:
@@ -102,13 +114,17 @@ class Place:
         """Stop it in good order, and start another; False if it had to be killed."""
         with self.lock:
             self.node.process.terminate()
-            try:
-                self.node.process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                self.node.vanish()
-                self.ended.append(f"not stopped within {GRACE:g} s:\n{self.node.said()[-2000:]}")
+            self._wait()
             self._replace()
             return True
+
+    def _wait(self) -> None:
+        """Until the node has ended by itself."""
+        try:
+            self.node.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.node.vanish()
+            self.ended.append(f"not stopped within {GRACE:g} s:\n{self.node.said()[-2000:]}")
 
     def stop(self) -> int:
         """In good order, for good; the exit code."""

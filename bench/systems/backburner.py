@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -42,8 +43,8 @@ class BackburnerAdapter(Adapter):
     kinds = ("coroutine", "function", "compute", "retried")
     guarantee = "at least once: a job is settled after it ended, and its lease is 30 s"
     settings = (
-        f"its defaults; at its best {PROCESSES} process{'es' * (PROCESSES > 1)}, each with 100 coroutines or "
-        "8 threads"
+        f"its defaults, BACKBURNER_URL set; at its best {PROCESSES} process{'es' * (PROCESSES > 1)}, "
+        "each with 100 coroutines or 8 threads"
     )
 
     def offers(self, method: str) -> bool:
@@ -83,8 +84,8 @@ class BackburnerAdapter(Adapter):
             options += [
                 f"--{pool}={load.concurrency}" for pool in ("concurrency", "threads", "cpu-processes")
             ]
-        environment = ["env", f"BACKBURNER_URL={URL}"]
-        return [[*environment, "backburner", "worker", "bench.systems.backburner:app", *options]]
+        os.environ["BACKBURNER_URL"] = URL
+        return [["backburner", "worker", "bench.systems.backburner:app", *options]]
 
 
 def _task(kind: str) -> Task[[str, float], float]:

@@ -90,10 +90,12 @@ class ForkServer:
         except BaseException:  # noqa: BLE001 - nothing of it may reach the frames of the supervisor
             sys.excepthook(*sys.exc_info())
         finally:
-            # Not sys.exit: a function that does not stop holds its thread, and its job was released.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                for stream in filter(None, (sys.stdout, sys.stderr)):
+                    stream.flush()
+            finally:
+                # Not sys.exit: a function that does not stop holds its thread, and its job was released.
+                os._exit(code)
 
     async def fork(self, *descriptors: int) -> Forked:
         """A new process that has copies of these. Raises `OSError` where the system refuses another one."""
@@ -122,7 +124,8 @@ class ForkServer:
     def close(self) -> None:
         """End it, and wait until it has ended."""
         self._connection.close()
-        os.waitpid(self.pid, 0)
+        with suppress(ChildProcessError):  # where whoever started this program ignores SIGCHLD
+            os.waitpid(self.pid, 0)
 
     def _take(self, pid: int, code: int) -> None:
         if code != FORKED and pid:

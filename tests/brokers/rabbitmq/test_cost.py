@@ -138,6 +138,24 @@ def test_an_exchange_asks_at_most_one_question_for_a_hundred_jobs(process: Proce
     assert meter.writes <= 3 * exchanges + meter.questions
 
 
+def test_a_worker_that_looks_past_what_it_has_no_room_for_keeps_its_window(
+    process: Process, meter: Meter
+) -> None:
+    """It wants far more out for a moment, again and again. When the window followed, it was changed twenty
+    times a second, and the worker held thousands of deliveries that it did not want.
+    """
+    process.add(4000)
+    held = claimed(process, 10)
+    meter.reset()
+    past = Claim(worker="w", queues=("default",), limit=20, exclude=("t",))
+    for _ in range(30):
+        for _ in range(3):
+            held = [*held[2:], *exchange(process, held[:2], 2)]
+        assert process.broker.run(process.broker.exchange([], past)).jobs == []
+    assert meter.sent["Basic.Consume"] <= CHANGES * len(LANES)
+    assert process.broker._driver.consumer._subscriptions["default"].out <= 1000
+
+
 def test_who_finds_nothing_asks_one_question_and_who_waits_none(process: Process, meter: Meter) -> None:
     exchange(process, [])
     with process.broker.waiter(["queue:default"]) as waiter:

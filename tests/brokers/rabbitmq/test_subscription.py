@@ -18,39 +18,49 @@ def subscription(window: int, *, held: int = 0, settled: int = 0, shelf: int = 0
 
 
 def test_whoever_has_none_gets_one() -> None:
-    assert not subscription(0).fits(1)
+    assert not subscription(0).fits(1, 0.0)
 
 
 def test_a_claim_that_wants_more_changes_nothing_where_the_server_holds_nothing_back() -> None:
-    assert subscription(10, held=3, shelf=6).fits(50)
+    assert subscription(10, held=3, shelf=6).fits(50, 0.0)
 
 
 def test_a_full_window_grows() -> None:
     full = subscription(10, held=4, shelf=6)
-    assert full.fits(10)
-    assert not full.fits(11)
+    assert full.fits(10, 0.0)
+    assert not full.fits(11, 0.0)
     assert full.fitting(100) == 106
 
 
 def test_a_window_of_which_a_part_was_just_settled_was_full() -> None:
-    assert not subscription(10, held=3, settled=7).fits(11)
+    assert not subscription(10, held=3, settled=7).fits(11, 0.0)
 
 
 def test_at_a_high_pace_a_window_is_ahead_of_what_is_felt() -> None:
     quick = subscription(10)
     quick.claimed(1000, 1.0)
     quick.held = 0
-    assert not quick.fits(11)
+    assert not quick.fits(11, 0.0)
     assert quick.fitting(100) == 206
 
 
-def test_a_large_window_gives_up_what_others_could_run() -> None:
-    assert subscription(105, held=2, shelf=8).fits(10)
-    assert not subscription(105, held=2, shelf=9).fits(10)
-    assert subscription(104, held=2, shelf=9).fits(10)
+def test_a_large_window_gives_up_after_a_second_what_others_could_run() -> None:
+    large = subscription(105, held=2, shelf=9)
+    assert large.fits(11, 7.0), "no more is out than is wanted"
+    assert large.fits(10, 7.9)
+    assert not large.fits(10, 8.0)
+    assert subscription(104, held=2, shelf=9).fits(10, 8.0)
+
+
+def test_a_worker_that_wants_much_for_a_moment_now_and_then_has_one_window() -> None:
+    """As one does that is full, and looks past what it has no room for."""
+    full = subscription(500, held=10, shelf=290)
+    for tenth in range(100):
+        assert full.fits(300, tenth / 10)
+        assert all(full.fits(30, tenth / 10 + 0.02 * step) for step in range(1, 5))
 
 
 def test_a_large_window_is_given_up_while_there_is_nothing_to_do() -> None:
     """Or all of the next jobs would come here first, and lie there until it notices that they are slow."""
-    assert not subscription(105).fits(10)
-    assert subscription(104).fits(10)
+    assert not subscription(105).fits(10, 0.0)
+    assert subscription(104).fits(10, 0.0)

@@ -98,11 +98,11 @@ class Consumer:
         channel = await self._keeper.channel()
         for queue in queues:
             subscription = self._subscription(queue)
-            subscription.wanted_at = time.monotonic()
+            subscription.wanted_at = now = time.monotonic()
             need = subscription.wanted(limit, len(subscription.shelf) if exclude else 0)
             if self._is_paused(queue):
                 continue
-            if not subscription.fits(need):
+            if not subscription.fits(need, now):
                 await self._subscribe(queue, subscription.fitting(need))
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit and not (taken and self._awaited.intersection(queues)):

@@ -1,9 +1,11 @@
 """How many deliveries of one queue a process may have at a time (pure): its window, which is its prefetch.
 
 1. A claim wants as much out as the worker has in hand, asks for, and will ask for at its pace.
-2. To change a window takes 14 round trips, 7 ms. So it is made larger when the server holds something back
-   because of it, or when the pace is high, and smaller when what lies on the shelf is more than was wanted,
-   which others could run, or when nothing is out, before that happens.
+2. To change a window takes 14 round trips, 7 ms in which no claim of the worker is answered, and what came
+   with the old one stays beside what comes with the new one. So it is made larger only when the server holds
+   something back because of it, or when the pace is high.
+3. It is made smaller when nothing is out, or when for a second more lay on the shelf than was wanted, which
+   others could run.
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ MOST = 2000
 """Deliveries that lie on a shelf ahead of their claim, at most."""
 SKIPPED = 200
 """Deliveries that a claim looks past, since it may not take those tasks, at most."""
+LARGE = 1.0
+"""Seconds for which a window may be too large. Each tenth of a second a worker that is full looks past what
+it has no room for, and wants hundreds of deliveries for a moment: windows that followed were changed twenty
+times a second, and each change brought as many deliveries once more.
+"""
 
 
 class Subscription:
@@ -33,6 +40,8 @@ class Subscription:
         self.window = 0
         """0: nothing is delivered."""
         self.tags: list[str] = []
+        self.apt_at = 0.0
+        """When the window was last not too large, on `time.monotonic()`."""
         self.wanted_at = 0.0
         """When somebody asked for deliveries, on `time.monotonic()`."""
         self.claimed_at = 0.0
@@ -49,16 +58,24 @@ class Subscription:
         ahead = max(self.settled, min(int(self.pace * AHEAD), MOST))
         return self.held + min(skipped, SKIPPED) + limit + ahead
 
-    def fits(self, need: int) -> bool:
+    @property
+    def out(self) -> int:
+        """Deliveries that are here, claimed or not."""
+        return self.held + len(self.shelf)
+
+    def fits(self, need: int, now: float) -> bool:
         """Whether the window does for a claim that wants so many out.
 
         What a worker with little to do wants differs from claim to claim, with its averages. When the window
         followed that, one job of a hundred waited 7 ms for a change of which nothing could be seen.
         """
-        out = self.held + len(self.shelf)
         if need > self.window:
-            return out + self.settled < self.window and self.pace <= BUSY
-        return self.window <= 4 * need + 64 or 0 < out <= need
+            self.apt_at = now
+            return self.out + self.settled < self.window and self.pace <= BUSY
+        if self.window <= 4 * need + 64 or 0 < self.out <= need:
+            self.apt_at = now
+            return True
+        return self.out > 0 and now < self.apt_at + LARGE
 
     def fitting(self, need: int) -> int:
         """A window for such claims: one that grows does so in few steps, and a large one leaves room for the
