@@ -73,6 +73,7 @@ def _setting(record: Record) -> list[Table]:
 
 def draw(record: Record, measure: str, folder: Path) -> Path:
     """A panel for each figure, a bar for each system, its lowest and its highest as a line."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -97,7 +98,8 @@ def draw(record: Record, measure: str, folder: Path) -> Path:
         panel.set_title(f"{figure}, {record.unit(measure, figure)}", fontsize=10, loc="left")
         panel.tick_params(labelsize=8)
     file = folder / f"{measure}.svg"
-    picture.savefig(file)
+    with rc_context({"svg.hashsalt": measure}):  # or the names in it differ each time, as the date does
+        picture.savefig(file, metadata={"Date": None})
     return file
 
 

@@ -72,9 +72,9 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 def joined(runs: Mapping[str, Record]) -> Record:
-    """One of several, each by its name. Figures that a later one has again replace those of the earlier; its
-    rounds come after theirs, so that ratios within a round stay within a run. What was not alike in all of
-    them is told with the names of those for which it holds.
+    """One of several, each by its name. Figures that a later one has again replace those of the earlier, and
+    what it measured again has not failed; its rounds come after theirs, so that ratios within a round stay within
+    a run. What was not alike in all of them is told with the names of those for which it holds.
     """
     first = next(iter(runs.values()))
     whole = Record(
@@ -92,6 +92,8 @@ def joined(runs: Mapping[str, Record]) -> Record:
             msgspec.structs.replace(sample, round=last + sample.round) for sample in each.samples
         ]
         whole.systems |= each.systems
+        measured = {f", {sample.measure}: {sample.system}: " for sample in each.samples}
+        whole.failures = [one for one in whole.failures if not any(part in one for part in measured)]
         whole.failures += each.failures
     return whole
 

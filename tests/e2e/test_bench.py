@@ -148,6 +148,7 @@ def test_the_records_of_several_runs_make_one_page(tmp_path: Path) -> None:
     )
     second = a_record(Taken(1, "drain", "one@redis", "rate", 80.0, "jobs/s"))
     first.machine, second.machine = {"cores": "2"}, {"cores": "64"}
+    first.failures = [f"round 2, drain: {name}@redis: 3 of 5 jobs ran" for name in ("one", "other")]
 
     whole = joined({"first": first, "second": second})
     page.write(whole, tmp_path / "page.md", "make this")
@@ -156,10 +157,18 @@ def test_the_records_of_several_runs_make_one_page(tmp_path: Path) -> None:
         Taken(1, "drain", "other@redis", "rate", 90.0, "jobs/s"),
         Taken(2, "drain", "one@redis", "rate", 80.0, "jobs/s"),  # measured again
     ]
+    assert whole.failures == ["round 2, drain: other@redis: 3 of 5 jobs ran"]
     text = (tmp_path / "page.md").read_text()
     assert "```sh\nmake this\n```" in text
     assert "| cores | 2 (first); 64 (second) |" in text
     assert "| date | 2026-01-01 |" in text
+
+
+def test_a_page_that_is_made_again_is_the_same(tmp_path: Path) -> None:
+    """Or each picture would be another one after every run, whatever was measured."""
+    record = a_record(Taken(1, "drain", "one@redis", "rate", 60.0, "jobs/s"))
+    drawn = [page.draw(record, "drain", tmp_path).read_bytes() for _ in range(2)]
+    assert drawn[0] == drawn[1]
 
 
 def test_a_figure_is_the_median_with_its_spread() -> None:

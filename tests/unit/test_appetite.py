@@ -74,6 +74,15 @@ def test_what_is_in_hand_lasts_until_the_next_answer() -> None:
     assert empty[3:] == [0] * 7
 
 
+def test_a_lump_of_jobs_that_end_at_once_finds_successors_where_the_broker_answers_quickly() -> None:
+    """A thousand of 50 ms at once are twenty in a millisecond, and may be a hundred in the next."""
+    appetite = Appetite({COROUTINE: 1000})
+    appetite.ran(COROUTINE, 0.05)
+    appetite.exchanged(0.000_1, {COROUTINE: 1000})
+    assert appetite.wanted({COROUTINE: 1000}, {COROUTINE: 0}).limit == 200
+    assert appetite.wanted({COROUTINE: 1000}, {COROUTINE: 200}).limit == 0
+
+
 def test_long_jobs_are_not_hoarded() -> None:
     appetite = Appetite({COROUTINE: 10})
     for _ in range(50):

@@ -3,8 +3,8 @@
 1. Each kind of task (coroutine, thread, process) has its own slots. Its room is its free slots, plus what
    it will finish during two round trips at the pace seen so far, less what was claimed and has not started:
    those in hand have to last until the answer to this claim is back, and what that brings until the next is.
-   With one, slots stood empty every other time (decision 51). Long jobs are never hoarded: at a second a
-   job, round trips of milliseconds add nothing.
+   With one, slots stood empty every other time (decision 51). Jobs end in lumps, too: so it is what it
+   finishes in 10 ms, at least. Long jobs are never hoarded: at a minute a job, that adds nothing.
 2. One claim asks for all slots and half of what may be ahead, at most, so that the other half runs while it
    is under way. Asking for all of it made large and small batches alternate, and the worker waited for each
    large one.
@@ -22,6 +22,10 @@ from backburner.task import Kind
 
 MOST_AHEAD = 2048
 """Claimed and not started at most, above the free slots; larger batches gain little beyond it."""
+AT_LEAST = 0.01
+"""Seconds that what is claimed ahead lasts at least, at the pace seen so far. With 0 a thousand jobs of 50 ms
+at once reached 0.89 of the ideal on Redis, with 0.01 0.93, and with 0.03 no more (two runs each).
+"""
 RAREST = 0.001
 """Share of a kind that has not been seen for long. A claim may still bring too many of it, which go back.
 With a hundredth, two slots of a kind that never came held all claims down to 200 jobs, and the drain to half.
@@ -75,4 +79,4 @@ class Appetite:
         if kind not in self._seconds:
             return 0
         pace = self._slots[kind] / max(self._seconds[kind], 1e-6)
-        return min(MOST_AHEAD, round(2 * pace * self._round_trip))
+        return min(MOST_AHEAD, round(pace * max(2 * self._round_trip, AT_LEAST)))
