@@ -73,8 +73,8 @@ class Record(msgspec.Struct, kw_only=True):
 
 def joined(runs: Mapping[str, Record]) -> Record:
     """One of several, each by its name. Figures that a later one has again replace those of the earlier, and
-    what it measured again has not failed; its rounds come after theirs, so that ratios within a round stay within
-    a run. What was not alike in all of them is told with the names of those for which it holds.
+    what it measured again has not failed; its rounds come after theirs, so that ratios within a round stay
+    within a run. What was not alike in all of them is told with the names of those for which it holds.
     """
     first = next(iter(runs.values()))
     whole = Record(
