@@ -59,6 +59,14 @@ print(await process.wait(), process.ended)
     assert said == ["[0, 1, 2] 3", "False", "-9 True"]
 
 
+def test_no_program_that_a_process_starts_has_its_descriptors() -> None:
+    said = run("""
+process, _ = await begin("os.system(f'test -e /dev/fd/{descriptor}') >> 8")
+print(await process.wait())
+""")
+    assert said == ["1"]
+
+
 def test_what_a_process_raises_is_printed_and_is_no_success() -> None:
     said = run("""
 process, _ = await begin("1 / 0")

@@ -7,7 +7,8 @@
 4. It ends with the supervisor, as its processes do. Should it end before, the supervisor kills what it had
    forked: nobody would know any more when those end.
 
-Started by themselves, each process would import the same modules anew: 0.13 s, and 20 MB that it shares now.
+As programs of their own, four processes served after 0.86 s and took 139 MB with Redis; forked, after 0.30 s,
+and 85 MB (decision 52).
 """
 
 from __future__ import annotations
@@ -155,8 +156,7 @@ def _serve(connection: socket.socket) -> list[int] | None:
             for pid, code in _ended():
                 connection.sendall(REPORT.pack(pid, code))
         if connection in ready:
-            asked, descriptors, _, _ = socket.recv_fds(connection, 1, MOST)
-            if not asked:
+            if (descriptors := _received(connection)) is None:
                 return None
             if _fork(connection):
                 signal.set_wakeup_fd(-1)
@@ -176,6 +176,14 @@ def _bell() -> tuple[socket.socket, socket.socket]:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
     return bell, rope
+
+
+def _received(connection: socket.socket) -> list[int] | None:
+    """The descriptors for another process; None once nobody asks."""
+    asked, descriptors, _, _ = socket.recv_fds(connection, 1, MOST)
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # no program that a job starts is to have them
+    return descriptors if asked else None
 
 
 def _fork(connection: socket.socket) -> bool:
