@@ -38,6 +38,23 @@ def test_an_app_that_cannot_be_loaded_ends_the_command_with_one_line_that_says_w
     assert not (tmp_path / "jobs.db").exists()
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+def test_the_broker_that_the_environment_names_is_imported_before_the_processes_are_forked(
+    tmp_path: Path, named: bool
+) -> None:
+    """And so before the app is, which each of them loads for itself."""
+    broker = "backburner.brokers.sqlite.broker"
+    notes = f'import os, sys\n\nprint("imported:", "{broker}" in sys.modules, os.getpid())\n'
+    (tmp_path / "shop.py").write_text(notes + APP)
+    environment = {"BACKBURNER_URL": "sqlite:///jobs.db" if named else ""}
+    with node(tmp_path, "--processes", "2", app="shop:app", environment=environment) as workers:
+        workers.wait_ready(2)
+        pids = workers.pids()
+        assert workers.stop() == 0
+    said = [line.split() for line in workers.said().splitlines() if line.startswith("imported:")]
+    assert {(each[1], int(each[2])) for each in said} == {(str(named), pid) for pid in pids}
+
+
 def test_workers_that_start_during_an_outage_wait_for_its_end_and_can_be_stopped(
     app: Backburner, tmp_path: Path
 ) -> None:

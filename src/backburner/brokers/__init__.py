@@ -73,7 +73,7 @@ def connect(url: str, results: str | None = None) -> Broker:
 
 def expect(url: str) -> None:
     """Import the broker of `url`, which may be used later; what is wrong with it is told to who uses it."""
-    with suppress(ConfigError, MissingDependency):
+    with suppress(ConfigError):
         _class(_source(url), url)
 
 
