@@ -52,7 +52,7 @@ def test_a_job_alone_calls_few_commands(connect: Connect) -> None:
         client.config_resetstat()
         add(broker)
         called = commands(client)
-    assert sum(called.values()) <= 12, called  # with the script, and the one that began to count
+    assert sum(called.values()) <= 10, called  # with the script, and the one that began to count
 
 
 def test_a_job_alone_that_is_there_is_kept(broker: RedisBroker) -> None:

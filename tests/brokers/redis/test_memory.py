@@ -83,6 +83,16 @@ def test_where_no_worker_prunes_new_jobs_push_out_what_is_overdue(broker: RedisB
     assert len([key for key in keys(client, broker) if key.startswith("job:")]) < 12
 
 
+def test_jobs_that_come_alone_push_out_what_is_overdue_too(broker: RedisBroker, client: Redis) -> None:
+    clock = 1_800_000_000.0
+    broker._driver.clock.injected = lambda: clock
+    for _ in range(150):
+        add(broker)
+        settle(broker, take(broker), keep=60)
+        clock += 600
+    assert len([key for key in keys(client, broker) if key.startswith("job:")]) < 40
+
+
 def test_a_job_that_fails_without_end_keeps_its_first_and_its_last_attempts(broker: RedisBroker) -> None:
     job = add(broker)
     broker.run(broker.heartbeat([Beat(worker="w", lease=600, new=True)]))

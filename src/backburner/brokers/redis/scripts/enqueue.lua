@@ -67,6 +67,6 @@ for queue, many in pairs(excess) do
         end
     end
 end
-prune(now - OVERDUE, 2 * #rows)
+prune(now - OVERDUE, 2 * (#rows + OVERDUE_EACH))
 write_counts()
 return {exact(now), found}
