@@ -37,8 +37,8 @@ class Producer:
         self._app = app
 
     def store(self, task: Task[..., R], records: list[JobRecord]) -> list[Job[R]]:
-        app, broker, stored = self._app, self._app.broker, list[JobRecord]()
-        connection = task.placement.connection
+        if not self._app.middleware:
+            return self._handles(task, records, self._put(task, records))
         with ExitStack() as stack:
             for around in self._around(records):
                 if not hasattr(around, "__enter__"):
@@ -46,49 +46,60 @@ class Producer:
                         f"{around!r} is asynchronous: a sync enqueue cannot run it; use aenqueue"
                     )
                 stack.enter_context(around)
-            for chunk in _chunks(records, app.bounds):
-                began = ambient.monotonic()
-                while True:
-                    try:
-                        operation = broker.enqueue(chunk, app.bounds)
-                        if connection is None:
-                            stored += broker.run(operation)
-                        else:
-                            stored += broker.run_on(connection, operation)
-                        break
-                    except QueueFull as full:
-                        time.sleep(self._patience(full, began, connection))
+            stored = self._put(task, records)
         return self._handles(task, records, stored)
 
     async def astore(self, task: Task[..., R], records: list[JobRecord]) -> list[Job[R]]:
-        app, broker, stored = self._app, self._app.broker, list[JobRecord]()
-        connection = task.placement.connection
+        if not self._app.middleware:
+            return self._handles(task, records, await self._aput(task, records))
         async with AsyncExitStack() as stack:
             for around in self._around(records):
                 if hasattr(around, "__aenter__"):
                     await stack.enter_async_context(around)
                 else:
                     stack.enter_context(around)
-            for chunk in _chunks(records, app.bounds):
-                began = ambient.monotonic()
-                while True:
-                    try:
-                        operation = broker.enqueue(chunk, app.bounds)
-                        if connection is None:
-                            stored += await broker.arun(operation)
-                        else:
-                            stored += await broker.arun_on(connection, operation)
-                        break
-                    except QueueFull as full:
-                        import asyncio  # whoever awaits this has it; the rest of the package does without
-
-                        await asyncio.sleep(self._patience(full, began, connection))
+            stored = await self._aput(task, records)
         return self._handles(task, records, stored)
 
+    def _put(self, task: Task[..., R], records: list[JobRecord]) -> list[JobRecord]:
+        app, broker, stored = self._app, self._app.broker, list[JobRecord]()
+        connection = task.placement.connection
+        for chunk in _chunks(records, app.bounds):
+            began = ambient.monotonic()
+            while True:
+                try:
+                    operation = broker.enqueue(chunk, app.bounds)
+                    if connection is None:
+                        stored += broker.run(operation)
+                    else:
+                        stored += broker.run_on(connection, operation)
+                    break
+                except QueueFull as full:
+                    time.sleep(self._patience(full, began, connection))
+        return stored
+
+    async def _aput(self, task: Task[..., R], records: list[JobRecord]) -> list[JobRecord]:
+        app, broker, stored = self._app, self._app.broker, list[JobRecord]()
+        connection = task.placement.connection
+        for chunk in _chunks(records, app.bounds):
+            began = ambient.monotonic()
+            while True:
+                try:
+                    operation = broker.enqueue(chunk, app.bounds)
+                    if connection is None:
+                        stored += await broker.arun(operation)
+                    else:
+                        stored += await broker.arun_on(connection, operation)
+                    break
+                except QueueFull as full:
+                    import asyncio  # whoever awaits this has it; the rest of the package does without
+
+                    await asyncio.sleep(self._patience(full, began, connection))
+        return stored
+
     def _around(self, records: list[JobRecord]) -> Iterator[Any]:
-        if self._app.middleware:
-            for record in records:  # a middleware may write into `meta`, which all jobs of a task share
-                record.options = replace(record.options, meta=dict(record.options.meta))
+        for record in records:  # a middleware may write into `meta`, which all jobs of a task share
+            record.options = replace(record.options, meta=dict(record.options.meta))
         ids = [record.id for record in records]
         for middleware in self._app.middleware:
             for record in records:
@@ -127,9 +138,10 @@ class Producer:
         ]
 
 
-def _chunks(records: list[JobRecord], bounds: Mapping[str, Bound]) -> Iterator[list[JobRecord]]:
+def _chunks(records: list[JobRecord], bounds: Mapping[str, Bound]) -> list[list[JobRecord]]:
     """Up to 1,000 each; no more than a queue that blocks can ever take at once."""
+    if not bounds and 0 < len(records) <= CHUNK:
+        return [records]
     used = [bounds[queue] for queue in {record.queue for record in records} if queue in bounds]
     size = min([CHUNK, *(bound.max_length for bound in used if bound.on_full == "block")])
-    for start in range(0, len(records), size):
-        yield records[start : start + size]
+    return [records[start : start + size] for start in range(0, len(records), size)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from backburner import Backburner, current_job, events
-from backburner.brokers.base import Beat
+from backburner.brokers.base import Beat, Operation
 from backburner.errors import LeaseLost
+from backburner.lifecycle import Settlement
 from backburner.worker import maintenance
 from backburner.worker.embedded import EmbeddedWorker
 from tests.worker.helpers import LONG, Seen, ended, on_clock, within
@@ -156,6 +158,47 @@ async def test_a_machine_that_was_suspended_does_not_take_its_own_jobs_for_lost(
             await asyncio.sleep(0.01)  # until the next heartbeat, which sends no signal
         go_on.set()
         assert await job.aresult(timeout=LONG) == "done"
+    assert (job.record.token, job.record.crashes, job.history()) == (1, 0, [])
+
+
+async def test_a_machine_that_is_suspended_before_a_rescue_does_not_take_its_own_jobs_for_lost(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(lease=2, heartbeat=0.5)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    asleep, about_to = 0.0, False
+
+    @app.task
+    async def work() -> str:
+        begun.set()
+        await go_on.wait()
+        return "done"
+
+    app.broker = broker = on_clock(app, lambda: time.time() + asleep)
+    rescue, arun = broker.rescue, broker.arun
+
+    def noting(limit: int, poison_after: int) -> Operation[list[Settlement]]:
+        nonlocal about_to
+        about_to = True
+        return rescue(limit, poison_after)
+
+    async def suspended(operation: Operation[Any]) -> Any:
+        nonlocal asleep, about_to
+        if not about_to:
+            return await arun(operation)
+        asleep, about_to = 3600.0, False
+        try:
+            return await arun(operation)
+        finally:
+            go_on.set()
+
+    job = work.enqueue()
+    async with app.worker():
+        await within(begun)
+        with monkeypatch.context() as patch:
+            patch.setattr(broker, "rescue", noting)
+            patch.setattr(broker, "arun", suspended)
+            assert await job.aresult(timeout=LONG) == "done"
     assert (job.record.token, job.record.crashes, job.history()) == (1, 0, [])
 
 

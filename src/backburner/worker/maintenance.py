@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from backburner import ambient
 from backburner.brokers.base import Beat, Broker, Capability, Directives, Waiter
+from backburner.brokers.begun import begun
 from backburner.errors import BrokerError
 from backburner.events import BrokerDown, BrokerUp, DeadNearLimit, DeadTrimmed, Event
 from backburner.periodic import tick
@@ -190,7 +191,9 @@ class Maintenance:
             return UNSURE
         if not self.connected:
             return UNSURE
-        rescued = await self._broker.arun(self._broker.rescue(BATCH, self._settings.poison_after))
+        # Begun here: a lease that runs out while the machine sleeps, and this waits for a thread, is none.
+        rescue = begun(self._broker.rescue(BATCH, self._settings.poison_after))
+        rescued = await self._broker.arun(rescue)
         self._rescued(rescued)
         return 0.0 if len(rescued) == BATCH else self._settings.heartbeat / 2
 

@@ -33,10 +33,11 @@ from backburner.brokers.base import (
     Staged,
     Waiter,
 )
+from backburner.brokers.begun import begun
 from backburner.brokers.rabbitmq import address
 from backburner.brokers.rabbitmq.driver import Driver
 from backburner.brokers.rabbitmq.results_inspector import ResultsInspector
-from backburner.brokers.rabbitmq.results_steps import InStore, begun, in_store
+from backburner.brokers.rabbitmq.results_steps import InStore, in_store
 from backburner.brokers.rabbitmq.steps import Publish
 from backburner.errors import BrokerUnavailable
 from backburner.job import JobRecord

@@ -81,21 +81,3 @@ def in_store(operation: Operation[T]) -> Operation[T]:
 def alone(step: Any) -> Operation[Any]:
     """An operation of one step."""
     return (yield step)
-
-
-def begun(operation: Operation[T]) -> Operation[T]:
-    """The operation, up to its first step: it knows by now when it was asked for."""
-    first = operation.send(None)
-
-    def rest() -> Operation[T]:
-        step = first
-        try:
-            while True:
-                step = operation.send((yield step))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            operation.close()
-
-    return rest()

@@ -75,7 +75,7 @@ class RedisBroker(RedisInspector):
         if not jobs:
             return []
         reply = None
-        if not any(job.queue in bounds for job in jobs):
+        if not (bounds and any(job.queue in bounds for job in jobs)):
             reply = yield DoEnqueue(jobs)
         if reply is None:
             limits = {

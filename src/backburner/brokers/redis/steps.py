@@ -30,7 +30,7 @@ class DoEnqueue(NamedTuple):
 
 
 def together(steps: Sequence[DoEnqueue]) -> Do:
-    """The one script for several; a shorter one for a single fresh job without a key, a time and an expiry."""
+    """The one script for several; a shorter one for a fresh job without a key, a time and an expiry."""
     jobs = [job for step in steps for job in step.jobs]
     blobs: list[bytes] = []
     if len(jobs) == 1 and _is_fresh(job := jobs[0]):
