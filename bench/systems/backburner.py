@@ -39,7 +39,7 @@ TASKS = {"coroutine": coroutine, "function": function, "compute": compute, "retr
 
 
 class BackburnerAdapter(Adapter):
-    packages = ("backburner", "msgspec", "redis", "psycopg", "pika", "uvloop")
+    packages = ("backburner", "msgspec", "hiredis", "psycopg", "pika", "uvloop")
     kinds = ("coroutine", "function", "compute", "retried")
     guarantee = "at least once: a job is settled after it ended, and its lease is 30 s"
     settings = (

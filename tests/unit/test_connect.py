@@ -29,8 +29,8 @@ main()
 @pytest.mark.parametrize(
     ("url", "package", "extra"),
     [
-        ("redis://127.0.0.1:1/0", "redis", "redis"),
-        ("redis+cluster://127.0.0.1:1", "redis", "redis"),
+        ("redis://127.0.0.1:1/0", "hiredis", "redis"),
+        ("redis+cluster://127.0.0.1:1", "hiredis", "redis"),
         ("postgresql://127.0.0.1:1/shop", "psycopg", "postgres"),
     ],
 )

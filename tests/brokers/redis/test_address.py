@@ -12,7 +12,7 @@ from backburner.errors import ConfigError
 def test_a_url_names_host_user_and_database() -> None:
     found = address.read("redis://me:p%40ss@db.example:6400/3?prefix=shop&patience=2.5")
     assert (found.kind, found.hosts) == ("single", (("db.example", 6400),))
-    assert (found.username, found.password, found.database) == ("me", "p@ss", 3)
+    assert (found.user, found.database) == (("me", "p@ss"), 3)
     assert (found.key, found.patience, found.tls) == ("{shop}", 2.5, False)
 
 
@@ -22,14 +22,14 @@ def test_a_url_names_host_user_and_database() -> None:
 def test_what_is_left_out_is_the_usual(scheme: str, tls: bool) -> None:
     found = address.read(f"{scheme}://localhost")
     assert (found.hosts, found.database, found.key) == ((("localhost", 6379),), 0, "{backburner}")
-    assert (found.username, found.password, found.tls) == (None, None, tls)
+    assert (found.user, found.tls) == ((), tls)
 
 
 def test_a_url_may_name_sentinels_or_the_nodes_of_a_cluster() -> None:
     found = address.read("redis+sentinel://:pw@one,two:26380/service/2?sentinel_password=s&tls=true")
     assert (found.kind, found.hosts) == ("sentinel", (("one", 26379), ("two", 26380)))
-    assert (found.service, found.database, found.password, found.tls) == ("service", 2, "pw", True)
-    assert found.sentinel_user == {"username": None, "password": "s"}
+    assert (found.service, found.database, found.user, found.tls) == ("service", 2, ("pw",), True)
+    assert found.sentinel_user == ("s",)
     found = address.read("redis+cluster://[::1]:7000,two:7001")
     assert (found.kind, found.hosts) == ("cluster", (("::1", 7000), ("two", 7001)))
 

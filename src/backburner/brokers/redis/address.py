@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
-from redis.exceptions import ConnectionError as Lost
-from redis.exceptions import RedisError
+from hiredis import HiredisError
 
 from backburner.brokers import redacted
 from backburner.brokers.redis.link import Link
@@ -43,7 +43,11 @@ _TLS: dict[str, tuple[Callable[[str], Any], str]] = {
     "ssl_certfile": (str, "a file with this client's certificate"),
     "ssl_keyfile": (str, "a file with this client's key"),
     "ssl_cert_reqs": (
-        {name: name for name in ("required", "optional", "none")}.__getitem__,
+        {
+            "required": ssl.CERT_REQUIRED,
+            "optional": ssl.CERT_OPTIONAL,
+            "none": ssl.CERT_NONE,
+        }.__getitem__,
         "required or none",
     ),
     "ssl_check_hostname": (_flag, "true or false"),
@@ -67,11 +71,11 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[tuple[str, int], ...]
     service: str = ""
     database: int = 0
-    username: str | None = None
-    password: str | None = None
+    user: tuple[str, ...] = ()
+    """The arguments of AUTH: name and password, or a password alone."""
     tls: bool = False
     tls_options: dict[str, Any] = {}
-    sentinel_user: dict[str, Any] = {}
+    sentinel_user: tuple[str, ...] = ()
     prefix: str = "backburner"
     patience: float = 10.0
 
@@ -80,18 +84,37 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         """The URL for messages."""
         return redacted(self.url).partition("?")[0]
 
-    def connect(self, host: str, port: int, **options: Any) -> Link:
-        """A connection to that server. Raises the errors of redis-py."""
-        user = {"db": self.database, "username": self.username, "password": self.password}
-        timeout = min(self.patience, HANDSHAKE)
-        return Link(
-            host,
-            port,
-            tls=self.tls,
-            timeout=timeout,
-            **(self.tls_options if self.tls else {}),
-            **(options or user),
-        )
+    def connect(self, host: str, port: int) -> Link:
+        """A connection to that server, as the user of the URL. Raises `HiredisError`, `OSError`."""
+        return self._connect(host, port, self.user, self.database)
+
+    def _connect(self, host: str, port: int, user: tuple[str, ...], database: int = 0) -> Link:
+        link = Link(host, port, timeout=min(self.patience, HANDSHAKE), tls=self._tls_context())
+        try:
+            if user:
+                link.ask("AUTH", *user)
+            if database:
+                link.ask("SELECT", database)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        """Raises `ConfigError` for a file that cannot be read."""
+        if not self.tls:
+            return None
+        given = self.tls_options
+        try:
+            context = ssl.create_default_context(cafile=given.get("ssl_ca_certs"))
+            if "ssl_certfile" in given:
+                context.load_cert_chain(given["ssl_certfile"], given.get("ssl_keyfile"))
+        except OSError as error:
+            raise ConfigError(f"{self.shown}: the files for TLS cannot be read: {error}") from error
+        trust = given.get("ssl_cert_reqs", ssl.CERT_REQUIRED)
+        context.check_hostname = given.get("ssl_check_hostname", True) and trust != ssl.CERT_NONE
+        context.verify_mode = trust
+        return context
 
     def primary(self) -> Link:
         """A connection to the server that takes writes now."""
@@ -103,16 +126,16 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     def _ask(self, question: Callable[[str, int], tuple[str, int]]) -> tuple[str, int]:
         """What the first of the hosts says that answers."""
-        errors: list[RedisError] = []
+        errors: list[Exception] = []
         for host, port in self.hosts:
             try:
                 return question(host, port)
-            except RedisError as error:
+            except (HiredisError, OSError) as error:
                 errors.append(error)
         raise errors[-1]
 
     def _sentinel_says(self, host: str, port: int) -> tuple[str, int]:
-        with closing(self.connect(host, port, **self.sentinel_user)) as link:
+        with closing(self._connect(host, port, self.sentinel_user)) as link:
             found = link.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
         if found is None:
             raise ConfigError(
@@ -127,7 +150,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
             for first, last, primary, *_ in link.ask("CLUSTER", "SLOTS"):
                 if first <= slot <= last:
                     return (primary[0] or b"").decode() or host, primary[1]
-        raise Lost(f"no node of the Cluster has slot {slot}")
+        raise ConnectionError(f"no node of the Cluster has slot {slot}")
 
     @property
     def key(self) -> str:
@@ -141,9 +164,9 @@ def read(url: str) -> Address:
     kind = {"redis+sentinel": "sentinel", "redis+cluster": "cluster"}.get(parts.scheme, "single")
     given = _parameters(parts.query, kind)
     user, _, hosts = parts.netloc.rpartition("@")
-    name, colon, password = user.partition(":")
+    name, _, password = user.partition(":")
     service, database = _path(url, parts.path, kind)
-    sentinel = {"username": given.get("sentinel_username"), "password": given.get("sentinel_password")}
+    sentinel = _user(given.get("sentinel_username", ""), given.get("sentinel_password", ""))
     prefix = given.get("prefix", "backburner")
     if not prefix or set(prefix) & set("{}"):
         raise ConfigError(f"prefix={prefix} names no keys: write a name without braces")
@@ -153,14 +176,17 @@ def read(url: str) -> Address:
         hosts=_hosts(url, hosts, kind),
         service=service,
         database=database,
-        username=unquote(name) or None,
-        password=unquote(password) if colon else None,
+        user=_user(unquote(name), unquote(password)),
         tls=parts.scheme in ("rediss", "valkeys") or given.get("tls", False),
         tls_options={key: value for key, value in given.items() if key in _TLS},
         sentinel_user=sentinel,
         prefix=prefix,
         patience=given.get("patience", 10.0),
     )
+
+
+def _user(name: str, password: str) -> tuple[str, ...]:
+    return (name, password) if name else (password,) if password else ()
 
 
 def _parts(url: str) -> SplitResult:

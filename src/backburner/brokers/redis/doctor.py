@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
-from redis.exceptions import RedisError
+from hiredis import HiredisError
 
 from backburner.brokers.redis import server
 from backburner.brokers.redis.driver import Driver
@@ -49,7 +49,7 @@ def checkup(driver: Driver) -> list[Check]:
                 *_clients(found),
                 *_speed(link),
             ]
-    except (RedisError, OSError, BackburnerError) as error:
+    except (HiredisError, OSError, BackburnerError) as error:
         return [Check(Level.FAIL, str(translation(error, url)))]
 
 
@@ -147,6 +147,6 @@ def _speed(link: Link) -> Iterator[Check]:
 def _setting(link: Link, name: str) -> str | None:
     try:
         answer: list[bytes] = link.ask("CONFIG", "GET", name)
-    except RedisError:
+    except HiredisError:
         return None
     return answer[1].decode() if len(answer) == 2 else None

@@ -13,8 +13,7 @@
    200 threads that all connect at once would be a storm, and slower.
 5. Jobs of operations that come at the same time are one script (`DoEnqueue`). In trouble, and when it fails,
    for whatever reason, each operation goes on by itself.
-6. A forked child forgets the connections, and leaves the parent's sessions alone: redis-py closes a
-   connection of another process without a word to the server.
+6. A forked child forgets the connections, and leaves the parent's sessions alone.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError
+from hiredis import HiredisError, ReplyError
 
 from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
@@ -117,7 +116,7 @@ class Driver:
         known, arguments = self._command(together(steps))
         try:
             reply = self._once(known, arguments, time.monotonic() + self.address.patience, sure=False)
-        except (RedisError, OSError) as error:
+        except (HiredisError, OSError) as error:
             if code(error) == "LOST":
                 self._forget_idle()
                 self._trouble = str(translation(error, self.address.shown))
@@ -143,7 +142,7 @@ class Driver:
         while True:
             try:
                 reply = self._once(known, arguments, end, sure=not step.again)
-            except (RedisError, OSError) as error:
+            except (HiredisError, OSError) as error:
                 lost = code(error) == "LOST"  # everything else was refused, and not begun
                 if lost:
                     self._forget_idle()
@@ -177,9 +176,11 @@ class Driver:
         try:
             try:
                 reply = link.ask("EVALSHA", known.sha, *arguments)
-            except NoScriptError:  # the server was started again, or another took its place
+            except ReplyError as error:
+                if code(error) != "NOSCRIPT":  # the server was started again, or another took its place
+                    raise
                 reply = link.ask("EVAL", known.text, *arguments)
-        except RedisError as error:
+        except HiredisError as error:
             if code(error) in _ANSWERED:
                 self._give_back(link)
             else:

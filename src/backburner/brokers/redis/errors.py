@@ -1,4 +1,4 @@
-"""The one place where errors of redis-py become errors of Backburner.
+"""The one place where errors of hiredis and of sockets become errors of Backburner.
 
 1. What soon passes (a failover, a start, a lost connection) is tried again by the driver, within its
    patience.
@@ -9,10 +9,8 @@
 from __future__ import annotations
 
 import re
-import ssl
+from ssl import SSLError
 from typing import Final
-
-from redis import exceptions
 
 from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable
 
@@ -41,30 +39,14 @@ _PERMANENT: Final = {
     "TLS": "makes no TLS connection: check that TLS is spoken there, and name the certificates to trust, as "
     "in ?ssl_ca_certs=FILE",
 }
-_CLASSES: Final = {
-    "OutOfMemoryError": "OOM",
-    "ReadOnlyError": "READONLY",
-    "BusyLoadingError": "LOADING",
-    "NoPermissionError": "NOPERM",
-    "AskError": "ASK",
-    "MovedError": "MOVED",
-    "TryAgainError": "TRYAGAIN",
-    "ClusterDownError": "CLUSTERDOWN",
-    "MasterDownError": "MASTERDOWN",
-    "NoScriptError": "NOSCRIPT",
-}
 _SIGNS: Final = {
-    "EOF occurred": "LOST",  # of TLS: the other side went away, or never spoke it
     "max number of clients": "CLIENTS",
-    "WRONGPASS": "WRONGPASS",
-    "invalid username-password": "WRONGPASS",
+    "invalid password": "WRONGPASS",
     "without any password": "WRONGPASS",
-    "Authentication required": "NOAUTH",
     "DB index is out of range": "DATABASE",
     "invalid DB index": "DATABASE",
-    "SSL": "TLS",
-    "certificate": "TLS",
 }
+"""What it means by ERR."""
 _WITHIN: Final = re.compile(r"-([A-Z]{3,}) ")
 """Redis 6.2 wraps what a command in a script said into an error of its own."""
 
@@ -72,19 +54,14 @@ _WITHIN: Final = re.compile(r"-([A-Z]{3,}) ")
 def code(error: Exception) -> str:
     """One word for what happened: the server's own, if it answered."""
     text = str(error)
-    if (found := _CLASSES.get(type(error).__name__)) is not None:
-        return found
-    for sign, word in _SIGNS.items():
-        if sign in text:
-            return word
-    if isinstance(error, ssl.SSLError):
-        return "TLS"
-    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
-        return "WRONGPASS"
-    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
-        return "LOST"
-    within = _WITHIN.search(text)
-    return within[1] if within else text.partition(" ")[0]
+    if isinstance(error, OSError):  # an EOF in TLS: the other side went away, or never spoke it
+        return "TLS" if isinstance(error, SSLError) and "EOF" not in text else "LOST"
+    word = text.partition(" ")[0]
+    if word != "ERR":
+        return word
+    if (within := _WITHIN.search(text)) is not None:
+        return within[1]
+    return next((found for sign, found in _SIGNS.items() if sign in text), word)
 
 
 def passing(error: Exception, kind: str) -> bool:
@@ -96,7 +73,7 @@ def passing(error: Exception, kind: str) -> bool:
 
 
 def translation(error: Exception, url: str) -> BackburnerError:
-    """What to raise for an error of redis-py or of the system."""
+    """What to raise for an error of hiredis or of the system."""
     if isinstance(error, BackburnerError):
         return error
     found, text = code(error), str(error) or type(error).__name__

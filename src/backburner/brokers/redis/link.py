@@ -1,70 +1,92 @@
-"""One connection to a server: the only place that knows redis-py's."""
+"""One connection to a server: RESP 2, written and read by hiredis (https://redis.io/docs/reference/protocol-spec).
+
+Without redis-py (decision 53): that is a larger program than this package, and each process that imports it
+pays for that. Its pools and its retries were never used: the driver knows what may be sent again.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
+from contextlib import suppress
+from ssl import SSLContext, SSLWantReadError
 from typing import Any
 
-from hiredis import pack_command
-from redis.connection import Connection, SSLConnection
-from redis.exceptions import RedisError
+from hiredis import Reader, ReplyError, pack_command
 
 _packed: Any = pack_command
 """Its stub takes tuples of one."""
+PIECE = 1 << 16
+"""Bytes that are read at a time."""
 
 
 class Link:
-    """An open connection. What goes wrong raises the errors of redis-py, or OSError."""
+    """An open connection. What goes wrong raises a `HiredisError`, if the server answered, or `OSError`.
 
-    __slots__ = ("_connection",)
+    `timeout` is for its opening, and for each answer, in seconds.
+    """
 
-    def __init__(self, host: str, port: int, *, tls: bool, timeout: float, **options: Any) -> None:
-        # Without redis-py's pools and retries: they differ from version to version, and hide what was sent.
-        connection: Any = (SSLConnection if tls else Connection)(
-            host=host,
-            port=port,
-            protocol=2,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            socket_keepalive=True,
-            **options,
-        )
-        self._connection = connection
+    __slots__ = ("_owner", "_reader", "_timeout", "socket")
+
+    def __init__(self, host: str, port: int, *, timeout: float, tls: SSLContext | None = None) -> None:
+        self._owner = os.getpid()
+        self._reader = Reader()
+        self._timeout = timeout
         try:
-            connection.connect()
+            self.socket = socket.create_connection((host, port), timeout)
+        except OSError as error:
+            raise ConnectionError(f"{host}:{port}: {error}") from error
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         except BaseException:
-            connection.disconnect()
+            self.close()
             raise
 
     def ask(self, *command: bytes | str | int | float) -> Any:
         """Send a command, and read its answer."""
         self.send(*command)
-        return self._connection.read_response()
+        return self.read()
 
     def send(self, *command: bytes | str | int | float) -> None:
-        # Packed by redis-py, which looks at each argument first, a thousand jobs would take twice as long.
-        self._connection.send_packed_command([_packed(command)], check_health=False)
+        self.socket.sendall(_packed(command))
+
+    def read(self) -> Any:
+        while (answer := self._reader.gets()) is False:  # there is no such value in RESP 2
+            self._feed()
+        if isinstance(answer, ReplyError):
+            raise answer
+        return answer
 
     def has_more(self) -> bool:
         """Whether something was said that `read` has not read."""
-        return bool(self._connection.can_read(timeout=0))
+        if not self._reader.has_data():
+            self.socket.settimeout(0.0)
+            try:
+                self._feed()
+            except (BlockingIOError, SSLWantReadError):
+                return False
+            finally:
+                self.socket.settimeout(self._timeout)
+        return True
 
     def is_quiet(self) -> bool:
         """Whether nothing came, not even the end."""
         try:
             return not self.has_more()
-        except (RedisError, OSError):
+        except OSError:
             return False
 
-    def read(self) -> Any:
-        return self._connection.read_response()
-
-    @property
-    def socket(self) -> socket.socket:
-        """To wait for it and for something else at a time."""
-        found: socket.socket = self._connection._sock
-        return found
-
     def close(self) -> None:
-        """In a forked child the parent's session goes on: redis-py says nothing to the server there."""
-        self._connection.disconnect()
+        """A forked child leaves the session to its parent."""
+        with suppress(OSError):  # it ended already
+            if os.getpid() == self._owner:
+                self.socket.shutdown(socket.SHUT_RDWR)  # also where a program that was started has it
+        self.socket.close()
+
+    def _feed(self) -> None:
+        if not (data := self.socket.recv(PIECE)):
+            raise ConnectionError("the server closed the connection")
+        self._reader.feed(data)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from redis.exceptions import RedisError
+from hiredis import HiredisError
 
 from backburner.brokers.redis.link import Link
 from backburner.errors import BrokerError
@@ -50,7 +50,7 @@ def refuse_old(product: str, version: tuple[int, ...], url: str) -> None:
 
 
 def look(link: Link) -> Server:
-    """Ask the server about itself. Raises the errors of redis-py."""
+    """Ask the server about itself. Raises `HiredisError`, `OSError`."""
     info = _fields(link.ask("INFO"))
     valkey = "valkey_version" in info
     number = info.get("valkey_version") or info.get("redis_version", "0")
@@ -82,7 +82,7 @@ def _saves(link: Link) -> bool | None:
     """Whether snapshots are made; None where CONFIG is forbidden, as in many managed services."""
     try:
         answer: list[Any] = link.ask("CONFIG", "GET", "save")
-    except RedisError:
+    except HiredisError:
         return None
     return bool(answer[1]) if len(answer) == 2 else None
 

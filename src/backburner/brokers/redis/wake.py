@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 
-from redis.exceptions import RedisError
+from hiredis import HiredisError
 
 from backburner.brokers.redis.driver import Driver
 from backburner.brokers.redis.link import Link
@@ -135,7 +135,7 @@ class Wakes:
                 link = self._driver.open()
                 self._subscribe(link)
                 self._listen(link, bell)
-            except (RedisError, OSError, BackburnerError) as error:
+            except (HiredisError, OSError, BackburnerError) as error:
                 log.debug("wake-ups are not heard: %s", error)
             finally:
                 self.listening, self._missed = False, True
@@ -180,7 +180,7 @@ class Wakes:
                 self._begin.update(self._waiters)
                 renew_at = time.monotonic() + RENEWAL
             self._register()
-        with suppress(RedisError, OSError, BackburnerError):
+        with suppress(HiredisError, OSError, BackburnerError):
             self._register()
 
     def _hear(self, message: Sequence[bytes]) -> None:
