@@ -35,6 +35,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+SCHEDULED, QUEUED = State.SCHEDULED, State.QUEUED
 RUNNING, SUCCEEDED = State.RUNNING, State.SUCCEEDED
 """The same: CPython 3.11 takes a sixth of a microsecond to find a member of an enumeration by its name."""
 FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
@@ -121,7 +122,7 @@ def entered(job: JobRecord, now: float) -> JobRecord:
         job.run_at = now
     if job.expires_in is not None:
         job.expires_at = now + job.expires_in
-    job.state = State.SCHEDULED if job.run_at > now else State.QUEUED
+    job.state = SCHEDULED if job.run_at > now else QUEUED
     return job
 
 

@@ -94,6 +94,7 @@ class Task(Generic[P, R]):
         self.function = function
         self.kind = kind
         self.placement = placement
+        self._blank = _blank(name, placement)
         self.retry = retry
         self.timeout = timeout
         self.result_ttl = result_ttl
@@ -111,6 +112,7 @@ class Task(Generic[P, R]):
         changed = object.__new__(type(self))
         changed.__dict__.update(self.__dict__)
         changed.placement = placed(self.placement, self.name, dict(options), UsingOptions)
+        changed._blank = _blank(self.name, changed.placement)
         return changed
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -138,24 +140,28 @@ class Task(Generic[P, R]):
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], job_id: str | None = None) -> JobRecord:
         """The record of a job that calls this task; not stored yet."""
-        place, limit = self.placement, self.app.settings.max_payload
+        limit = self.app.settings.max_payload
         if self.signature is not None:
             payload = self.signature.encode(args, kwargs, limit)
         else:
             value = signature.call(self.name, args, kwargs)
             payload = signature.encode(self.app.codec, self.name, value, limit)
-        record = JobRecord(job_id or new_id(), self.name, payload, place.queue, place.priority)
-        record.delay = place.delay
-        record.key = place.idempotency_key
-        record.options = place.options
-        record.locator = FRESH
-        if place.run_after is not None:
-            record.run_at = place.run_after.timestamp()
-        if isinstance(place.expires, datetime):
-            record.expires_at = place.expires.timestamp()
-        else:
-            record.expires_in = place.expires
-        return record
+        return msgspec.structs.replace(self._blank, id=job_id or new_id(), payload=payload)
+
+
+def _blank(task: str, place: Placement) -> JobRecord:
+    """What all jobs of a task have in common that go to one place."""
+    record = JobRecord("", task, queue=place.queue, priority=place.priority, locator=FRESH)
+    record.delay = place.delay
+    record.key = place.idempotency_key
+    record.options = place.options
+    if place.run_after is not None:
+        record.run_at = place.run_after.timestamp()
+    if isinstance(place.expires, datetime):
+        record.expires_at = place.expires.timestamp()
+    else:
+        record.expires_in = place.expires
+    return record
 
 
 class FunctionTask(Task[P, R]):

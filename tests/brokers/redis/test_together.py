@@ -1,4 +1,8 @@
-"""Enqueues of one process that come at the same time share a script, and each has an answer of its own."""
+"""Enqueues of one process that come at the same time share a script, and each has an answer of its own.
+
+Here event loops have no connections of their own, as before their first enqueue. What coroutines do when they
+have: `test_on_loop.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ import pytest
 from backburner.brokers.base import Bound
 from backburner.brokers.redis.broker import RedisBroker
 from backburner.brokers.redis.link import Link
+from backburner.brokers.redis.on_loop import Lines
 from backburner.errors import QueueFull
 from backburner.job import JobRecord
 from tests.brokers.redis.conftest import add, ids, new_job, take
@@ -44,6 +49,7 @@ def gate(broker: RedisBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]
         return ask(self, *command)
 
     monkeypatch.setattr(Link, "ask", held)
+    monkeypatch.setattr(Lines, "ask", lambda *_: None)
     yield gate
     gate.opened.set()
 

@@ -11,8 +11,9 @@
    then holds half a request, or an answer that belongs to nobody: it is closed.
 4. There is room for so many connections: who finds none waits until one is given back, within its patience.
    200 threads that all connect at once would be a storm, and slower.
-5. Jobs of operations that come at the same time are one script (`DoEnqueue`). In trouble, and when it fails,
-   for whatever reason, each operation goes on by itself.
+5. Jobs of operations that come at the same time are one script (`DoEnqueue`), those of an event loop on a
+   connection of its own (`on_loop.py`). In trouble, and when it fails, for whatever reason, each operation
+   goes on by itself.
 6. A forked child forgets the connections, and leaves the parent's sessions alone.
 """
 
@@ -35,7 +36,8 @@ from backburner.brokers.gathering import FEW, gathered
 from backburner.brokers.redis import server
 from backburner.brokers.redis.address import HANDSHAKE, Address
 from backburner.brokers.redis.errors import code, passing, translation
-from backburner.brokers.redis.link import Link
+from backburner.brokers.redis.link import Link, packed
+from backburner.brokers.redis.on_loop import Lines, Ways
 from backburner.brokers.redis.schema import encode
 from backburner.brokers.redis.scripts import Script, script
 from backburner.brokers.redis.steps import Do, DoEnqueue, shares, together
@@ -70,6 +72,8 @@ class Driver:
             self._room.put(None)
         self._threads = Threads(CONNECTIONS, "backburner-redis")
         self._together = Together(self._store, "backburner-redis-enqueue")
+        patience = min(self.address.patience, HANDSHAKE)
+        self._lines = Lines(Ways(lambda: self._threads.submit(self.open), self._request, patience))
 
     def run(self, operation: Operation[T], asked: float | None = None, step: Any = None) -> T:
         """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there. `step` is the
@@ -97,12 +101,15 @@ class Driver:
         )
 
     def _shared(self, step: Do | DoEnqueue) -> Awaitable[Any] | None:
-        return self._together.aask(step) if isinstance(step, DoEnqueue) and self._gathers(step) else None
+        if not (isinstance(step, DoEnqueue) and self._gathers(step)):
+            return None
+        return self._lines.ask(step) or self._together.aask(step)
 
     def _on_thread(self, operation: Operation[T], asked: float, step: Do | DoEnqueue | None) -> Awaitable[T]:
         return shielded(asyncio.wrap_future(self._threads.submit(self.run, operation, asked, step)))
 
     def close(self) -> None:
+        self._lines.close()
         self._together.close()
         self._threads.close()
         self._forget_idle()
@@ -122,6 +129,11 @@ class Driver:
                 self._trouble = str(translation(error, self.address.shown))
             raise
         return shares(steps, reply)
+
+    def _request(self, steps: Sequence[DoEnqueue]) -> bytes:
+        known, arguments = self._command(together(steps))
+        request: bytes = packed(("EVALSHA", known.sha, *arguments))
+        return request
 
     def _command(self, step: Do) -> tuple[Script, tuple[Any, ...]]:
         known = self._scripts.get(step.name)

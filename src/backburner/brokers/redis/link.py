@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from ssl import SSLContext, SSLWantReadError
+from ssl import SSLContext, SSLWantReadError, SSLWantWriteError
 from typing import Any
 
 from hiredis import Reader, ReplyError, pack_command
 
-_packed: Any = pack_command
-"""Its stub takes tuples of one."""
+packed: Any = pack_command
+"""A command as it is sent; the stub of hiredis takes tuples of one."""
 PIECE = 1 << 16
 """Bytes that are read at a time."""
 
@@ -51,13 +51,33 @@ class Link:
         return self.read()
 
     def send(self, *command: bytes | str | int | float) -> None:
-        self.socket.sendall(_packed(command))
+        self.socket.sendall(packed(command))
 
     def read(self) -> Any:
         while (answer := self._reader.gets()) is False:  # there is no such value in RESP 2
             self._feed()
         if isinstance(answer, ReplyError):
             raise answer
+        return answer
+
+    def unblock(self) -> None:
+        """From now on `send_now` and `read_now` are to be used: for an event loop, which cannot wait."""
+        self.socket.settimeout(0.0)
+
+    def send_now(self, data: bytes) -> bytes:
+        """What of `data`, from `packed`, could not be sent without waiting."""
+        try:
+            return data[self.socket.send(data) :]
+        except (BlockingIOError, SSLWantWriteError):
+            return data
+
+    def read_now(self) -> Any:
+        """An answer, also one that is an error; False while it has not all come."""
+        while (answer := self._reader.gets()) is False:
+            try:
+                self._feed()
+            except (BlockingIOError, SSLWantReadError):
+                return False
         return answer
 
     def has_more(self) -> bool:

@@ -47,7 +47,7 @@ def _is_fresh(job: JobRecord) -> bool:
 def shares(steps: Sequence[DoEnqueue], reply: Sequence[Any] | None) -> Sequence[Any]:
     """The reply to each of several: what is kept for its own jobs, by their own numbers."""
     if len(steps) == 1 or reply is None:
-        return [reply]
+        return [reply] * len(steps)
     now, found = reply
     kept, first, replies = dict(found), 1, list[Any]()
     for step in steps:

@@ -1,0 +1,246 @@
+"""Coroutines enqueue on a connection of their event loop, and lose nothing by it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from backburner.brokers.redis.broker import RedisBroker
+from backburner.brokers.redis.driver import Driver
+from backburner.errors import BrokerUnavailable
+from backburner.job import JobRecord
+from tests.brokers.redis.conftest import Connect, add, commands, ids, new_job, take
+from tests.brokers.redis.test_fork import in_child
+from tests.servers.redis import RedisServer
+
+COUNT = 40
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """One that nobody else uses: it is held up, and its clients are counted."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Redis]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def broker(server: RedisServer, connect: Connect) -> RedisBroker:
+    return connect(server.url)
+
+
+def enqueue(broker: RedisBroker, *jobs: JobRecord) -> Awaitable[list[JobRecord]]:
+    return broker.arun(broker.enqueue(jobs or [new_job()], {}))
+
+
+async def connected(broker: RedisBroker) -> None:
+    """Enqueue until this loop has its connection, and the server both scripts."""
+    loop = asyncio.get_running_loop()
+    for jobs in ([new_job()], [new_job(), new_job()]):
+        await asyncio.to_thread(broker.run, broker.enqueue(jobs, {}))
+    for _ in range(1000):
+        await enqueue(broker)
+        line = broker._driver._lines._lines.get(loop)
+        if line is not None and line._link is not None:
+            return
+    raise AssertionError("the loop got no connection")
+
+
+@asynccontextmanager
+async def standstill(client: Redis) -> AsyncIterator[None]:
+    """The server stores nothing meanwhile."""
+    await asyncio.to_thread(client.client_pause, 60_000, all=False)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(client.client_unpause)
+
+
+def sessions(client: Redis) -> int:
+    return len(client.client_list())
+
+
+def no_thread(*_: Any) -> Any:
+    raise AssertionError("a thread was asked")
+
+
+async def test_an_enqueue_of_a_coroutine_asks_no_thread(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connected(broker)
+    monkeypatch.setattr(Driver, "run", no_thread)
+    monkeypatch.setattr(Driver, "_store", no_thread)
+    stored = [(await enqueue(broker))[0].id for _ in range(3)]
+    monkeypatch.undo()
+    assert set(stored) < ids(broker)
+
+
+async def test_those_that_come_at_once_share_a_request(broker: RedisBroker, client: Redis) -> None:
+    await connected(broker)
+    client.config_resetstat()
+    several = [[new_job() for _ in range(1 + number % 2)] for number in range(COUNT)]
+    async with standstill(client):
+        asked = [asyncio.ensure_future(enqueue(broker, *jobs)) for jobs in several]
+        await asyncio.sleep(0)
+    found = await asyncio.gather(*asked)
+    assert commands(client)["evalsha"] == 2
+    for jobs, stored in zip(several, found, strict=True):
+        assert [one is other for one, other in zip(jobs, stored, strict=True)] == [True] * len(jobs)
+    assert {job.id for jobs in several for job in jobs} < ids(broker)
+
+
+async def test_each_is_told_of_its_own_jobs_that_are_there_already(
+    broker: RedisBroker, client: Redis
+) -> None:
+    there = add(broker, key="k").id
+    await connected(broker)
+    several = [[new_job()], [new_job(), new_job(key="k")], [new_job(key="new")], [new_job(key="new")]]
+    async with standstill(client):
+        asked = [asyncio.ensure_future(enqueue(broker, *jobs)) for jobs in several]
+        await asyncio.sleep(0)
+    _, other, first, second = await asyncio.gather(*asked)
+    assert [job.id for job in other] == [several[1][0].id, there]
+    assert [job.id for job in (*first, *second)] == [several[2][0].id] * 2
+
+
+async def test_one_that_cannot_be_stored_fails_alone(broker: RedisBroker, client: Redis) -> None:
+    await connected(broker)
+    before = len(ids(broker))
+    async with standstill(client):
+        asked = [
+            asyncio.ensure_future(enqueue(broker, job))
+            for job in (new_job(), new_job(priority=object()), new_job())
+        ]
+        await asyncio.sleep(0)
+    _, bad, _ = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(bad, TypeError)
+    assert len(ids(broker)) == before + 2
+
+
+async def test_one_that_was_called_off_in_line_is_not_stored(broker: RedisBroker, client: Redis) -> None:
+    await connected(broker)
+    jobs = [new_job() for _ in range(3)]
+    async with standstill(client):
+        asked = [asyncio.ensure_future(enqueue(broker, job)) for job in jobs]
+        await asyncio.sleep(0)
+        asked[1].cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert {job.id for job in jobs} & ids(broker) == {jobs[0].id, jobs[2].id}
+
+
+async def test_when_the_connection_is_lost_all_are_stored_all_the_same(
+    broker: RedisBroker, client: Redis
+) -> None:
+    await connected(broker)
+    jobs = [new_job() for _ in range(COUNT)]
+    async with standstill(client):
+        asked = [asyncio.ensure_future(enqueue(broker, job)) for job in jobs]
+        await asyncio.sleep(0)
+        client.client_kill_filter(_type="normal", skipme=True)
+    await asyncio.gather(*asked)
+    await connected(broker)
+    taken = [job.id for job in take(broker, 10_000)]
+    assert {job.id for job in jobs} < set(taken)
+    assert len(taken) == len(set(taken))
+
+
+async def test_a_server_that_stands_still_is_waited_for_as_long_as_the_url_says(
+    server: RedisServer, connect: Connect, client: Redis
+) -> None:
+    broker = connect(server.url, patience=0.5)
+    await connected(broker)
+    async with standstill(client):
+        with pytest.raises(BrokerUnavailable, match="does not answer"):
+            await asyncio.wait_for(enqueue(broker), 30)
+    await connected(broker)
+
+
+async def test_scripts_that_the_server_has_forgotten_are_sent_again(
+    broker: RedisBroker, client: Redis
+) -> None:
+    await connected(broker)
+    client.script_flush()
+    before = sessions(client)
+    [stored] = await enqueue(broker)
+    assert stored.id in ids(broker)
+    assert sessions(client) == before
+
+
+async def test_what_does_not_fit_into_the_socket_goes_piece_by_piece(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connected(broker)
+    monkeypatch.setattr(Driver, "run", no_thread)
+    large = [new_job(payload=b"[%d]" % number + b" " * 5_000_000) for number in range(4)]
+    await asyncio.gather(*(enqueue(broker, job) for job in large))
+    monkeypatch.undo()
+    stored = {job.id: job.payload for job in take(broker, 10_000)}
+    assert all(stored[job.id] == job.payload for job in large)
+
+
+def test_the_connections_of_loops_that_have_ended_are_closed(broker: RedisBroker, client: Redis) -> None:
+    asyncio.run(connected(broker))
+    gc.collect()
+    before = sessions(client)
+    for _ in range(10):
+        asyncio.run(connected(broker))
+    gc.collect()
+    assert sessions(client) <= before + 1
+
+
+async def test_a_broker_that_is_closed_lets_go_of_it_and_can_go_on(
+    broker: RedisBroker, client: Redis
+) -> None:
+    before = sessions(client)
+    await connected(broker)
+    async with standstill(client):
+        asked = asyncio.ensure_future(enqueue(broker))
+        await asyncio.sleep(0)
+        closing = asyncio.get_running_loop().run_in_executor(None, broker.close)
+        await asyncio.sleep(0)
+    await asked
+    await closing
+    await until(lambda: sessions(client) == before)
+    await connected(broker)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+async def test_over_tls_it_is_the_same(
+    tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RedisServer(tmp_path, tls=True) as secure:
+        broker = connect(secure.url)
+        await connected(broker)
+        monkeypatch.setattr(Driver, "run", no_thread)
+        jobs = [new_job(payload=b"[1]" + b" " * 1_000_000) for _ in range(3)]
+        await asyncio.gather(*(enqueue(broker, job) for job in jobs))
+        monkeypatch.undo()
+        assert {job.id for job in jobs} < ids(broker)
+
+
+def test_a_forked_child_leaves_it_to_its_parent(broker: RedisBroker) -> None:
+    with asyncio.Runner() as runner:
+        runner.run(connected(broker))
+        child = in_child(lambda: asyncio.run(connected(broker)))
+        before = len(ids(broker))
+        runner.run(connected(broker))
+        assert child is None
+        assert len(ids(broker)) == before + 4  # at once: the connection was there
