@@ -13,7 +13,7 @@ from redis import Redis
 from backburner import lifecycle
 from backburner.brokers.base import Beat, Claim, Filter
 from backburner.brokers.redis.broker import RedisBroker
-from backburner.job import FRESH, JobRecord, new_id
+from backburner.job import JobRecord, new_id
 from tests.servers.redis import RedisServer
 
 Connect = Callable[..., RedisBroker]
@@ -46,8 +46,7 @@ def client(redis_server: RedisServer) -> Iterator[Redis]:
 
 
 def new_job(**fields: Any) -> JobRecord:
-    fresh = {} if "id" in fields else {"id": new_id(), "locator": FRESH}
-    return JobRecord(**{"task": "t", **fresh, **fields})
+    return JobRecord(**{"id": new_id(), "task": "t", **fields})
 
 
 def add(broker: RedisBroker, **fields: Any) -> JobRecord:

@@ -9,8 +9,9 @@ import pytest
 from redis import Redis
 
 from backburner.brokers.redis.broker import RedisBroker
+from backburner.brokers.redis.steps import DoEnqueue, together
 from backburner.job import Options
-from tests.brokers.redis.conftest import Connect, add, commands, ids, keys, new_job
+from tests.brokers.redis.conftest import Connect, add, commands, ids, keys, new_job, settle, take
 from tests.servers.redis import RedisServer
 
 NOW = 1_700_000_000.25
@@ -61,3 +62,15 @@ def test_a_job_alone_that_is_there_is_kept(broker: RedisBroker) -> None:
     (kept,) = broker.run(broker.enqueue([new_job(id=job.id, payload=b"second")], {}))
     assert kept.payload == b"first"
     assert ids(broker) == {job.id}
+
+
+def test_a_request_that_is_done_late_changes_nothing(broker: RedisBroker, client: Redis) -> None:
+    """As one whose connection was lost, which was then sent again on another."""
+    job = new_job()
+    late = together([DoEnqueue([job])])
+    broker.run(broker.enqueue([job], {}))
+    settle(broker, take(broker))
+    before = contents(client, broker)
+    assert broker._driver.perform(late) is None
+    assert contents(client, broker) == {**before, "seq": client.dump(f"{broker._driver.address.key}:seq")}
+    assert take(broker) == []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from backburner.brokers.redis.schema import fresh_job, new_jobs
-from backburner.job import FRESH, JobRecord
+from backburner.job import JobRecord
 
 
 class Do(NamedTuple):
@@ -30,7 +30,7 @@ class DoEnqueue(NamedTuple):
 
 
 def together(steps: Sequence[DoEnqueue]) -> Do:
-    """The one script for several; a shorter one for a fresh job without a key, a time and an expiry."""
+    """The one script for several; a shorter one for a single job without a key, a time and an expiry."""
     jobs = [job for step in steps for job in step.jobs]
     blobs: list[bytes] = []
     if len(jobs) == 1 and _is_fresh(job := jobs[0]):
@@ -41,7 +41,7 @@ def together(steps: Sequence[DoEnqueue]) -> Do:
 
 def _is_fresh(job: JobRecord) -> bool:
     never = job.key is None and job.expires_at is None and job.expires_in is None
-    return job.locator == FRESH and never and not job.run_at and job.delay is None
+    return never and not job.run_at and job.delay is None
 
 
 def shares(steps: Sequence[DoEnqueue], reply: Sequence[Any] | None) -> Sequence[Any]:
