@@ -191,6 +191,17 @@ async def test_what_does_not_fit_into_the_socket_goes_piece_by_piece(
     assert all(stored[job.id] == job.payload for job in large)
 
 
+def test_a_loop_that_enqueues_once_opens_no_connection(broker: RedisBroker, client: Redis) -> None:
+    async def once() -> None:
+        await enqueue(broker)
+
+    asyncio.run(once())
+    before = client.info("stats")["total_connections_received"]
+    for _ in range(10):
+        asyncio.run(once())
+    assert client.info("stats")["total_connections_received"] == before
+
+
 def test_the_connections_of_loops_that_have_ended_are_closed(broker: RedisBroker, client: Redis) -> None:
     asyncio.run(connected(broker))
     gc.collect()

@@ -1,7 +1,8 @@
 """What coroutines enqueue, without a thread in between: a connection for each event loop.
 
-1. A thread opens the connection when a loop enqueues for the first time. Until it is there, and whenever
-   something is wrong, an enqueue is given no answer here, and goes another way (`driver.py`).
+1. A thread opens the connection when a loop has enqueued a few times: a program may make a loop for each of
+   its calls. Until it is there, and whenever something is wrong, an enqueue is given no answer here, and
+   goes another way (`driver.py`).
 2. One request is under way at a time. Those that come meanwhile wait in line, and share the next one.
 3. A connection that does not answer in time, or says something that nobody asked for, is closed; the next
    enqueue opens another one.
@@ -28,6 +29,8 @@ from backburner.brokers.redis.steps import DoEnqueue, shares
 from backburner.brokers.together import MOST
 
 logger = logging.getLogger("backburner")
+FEW = 10
+"""Enqueues after which a loop is thought to go on."""
 
 
 class Ways(NamedTuple):
@@ -72,6 +75,7 @@ class _Line:
         self._link: Link | None = None
         self._end: Callable[[], object] = _nothing
         """Closes the connection, also when the loop is gone."""
+        self._asked = 0
         self._opening = False
         self._closing = False
         self._waiting: deque[tuple[DoEnqueue, asyncio.Future[Any]]] = deque()
@@ -81,7 +85,9 @@ class _Line:
 
     def ask(self, loop: asyncio.AbstractEventLoop, step: DoEnqueue) -> asyncio.Future[Any] | None:
         if self._link is None:
-            self._open(loop)
+            self._asked += 1
+            if self._asked > FEW and not (self._opening or self._closing):
+                self._open(loop)
             return None
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((step, future))
@@ -97,8 +103,6 @@ class _Line:
     # The connection ----------------------------------------------------------------------------------
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._opening or self._closing:
-            return
         self._opening = True
 
         def tell(opened: Future[Link]) -> None:
