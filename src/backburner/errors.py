@@ -5,7 +5,6 @@ The docstring of a class is the first sentence of its message when no other is g
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -30,6 +29,8 @@ class ConfigError(BackburnerError):
     @classmethod
     def unknown(cls, kind: str, name: str, known: Iterable[str]) -> ConfigError:
         """An error for a misspelt name, with the nearest known one."""
+        import difflib  # a fifth of a megabyte, for who has misspelt something
+
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"

@@ -22,11 +22,9 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from difflib import get_close_matches
 from itertools import count, dropwhile, islice, pairwise, takewhile
 from typing import Literal, get_args
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import msgspec
 from cronsim import CronSim, CronSimError
@@ -242,12 +240,17 @@ def _offset(zone: tzinfo, second: int) -> timedelta:
 def _zone(name: str) -> tzinfo:
     if name == "UTC":
         return UTC
+    # Half a megabyte, for who has schedules elsewhere.
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder, such as "Europe"
         known = available_timezones()
         if not known:
             raise MissingDependency("this machine has no time zone database: pip install tzdata") from error
+        from difflib import get_close_matches
+
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else "give an IANA name such as 'Europe/Berlin'"
         raise ConfigError(f"unknown time zone {name!r}; {hint}") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import tempfile
+import sys
 from collections.abc import Collection
 
 WIDTH = 36
@@ -46,9 +46,9 @@ class BlackBox:
     @classmethod
     def make(cls, slots: int) -> tuple[BlackBox, int]:
         """A new one, and the descriptor to hand to the process. The caller closes the descriptor."""
-        with tempfile.TemporaryFile() as file:
-            file.truncate(slots * WIDTH)
-            return cls(file.fileno(), slots), os.dup(file.fileno())
+        descriptor = _nameless_file()
+        os.truncate(descriptor, slots * WIDTH)
+        return cls(descriptor, slots), descriptor
 
     def start(self, job_id: str) -> slice:
         """Note that a job starts; the slot to give back when it has ended."""
@@ -78,3 +78,12 @@ class BlackBox:
 
     def close(self) -> None:
         self._memory.close()
+
+
+def _nameless_file() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("backburner")
+    import tempfile  # half a megabyte, with all that compresses files
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 import weakref
 from collections import Counter, defaultdict
@@ -57,6 +56,8 @@ class SqliteBroker(SqliteInspector):
         self.clock = clock
         beside = os.path.realpath(self.path)  # the log is there, and others may know the file by its own name
         if self.path == MEMORY:  # it has no folder of its own for the pipes of `wake.py`
+            import tempfile  # half a megabyte, for those who want it
+
             beside = tempfile.mkdtemp(prefix="backburner-") + "/memory"
             weakref.finalize(self, _remove, os.path.dirname(beside), os.getpid())
         self._wakes = Wakes(beside)
