@@ -23,3 +23,14 @@ def test_a_job_is_found_whatever_its_id(job_id: str) -> None:
     box.end(slot)
     assert job_id not in box.started()
     box.close()
+
+
+def test_it_needs_no_file_that_only_some_systems_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    box, descriptor = BlackBox.make(1)
+    shared = BlackBox(descriptor, 1)
+    box.start("a")
+    assert "a" in shared.started()
+    for each in (box, shared):
+        each.close()
+    os.close(descriptor)

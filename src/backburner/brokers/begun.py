@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backburner.brokers.base import Operation
 
@@ -10,18 +10,25 @@ T = TypeVar("T")
 
 
 def begun(operation: Operation[T]) -> Operation[T]:
-    """The operation, up to its first step; it must have one."""
-    first = operation.send(None)
+    """The operation, up to its first step."""
+    try:
+        first = operation.send(None)
+    except StopIteration as stop:
+        return _ended(stop.value)
+    return _rest(operation, first)
 
-    def rest() -> Operation[T]:
-        step = first
-        try:
-            while True:
-                step = operation.send((yield step))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            operation.close()
 
-    return rest()
+def _ended(result: T) -> Operation[T]:
+    yield from ()
+    return result
+
+
+def _rest(operation: Operation[T], step: Any) -> Operation[T]:
+    try:
+        while True:
+            step = operation.send((yield step))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        operation.close()

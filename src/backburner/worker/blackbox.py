@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import sys
 from collections.abc import Collection
+from contextlib import suppress
 
 WIDTH = 36
 """Bytes of a job id, which is a UUID as text; those of strangers may have other lengths."""
@@ -81,7 +81,7 @@ class BlackBox:
 
 
 def _nameless_file() -> int:
-    if sys.platform == "linux":
+    with suppress(AttributeError, OSError):  # Linux has it, where its C library does and nobody forbids it
         return os.memfd_create("backburner")
     import tempfile  # half a megabyte, with all that compresses files
 

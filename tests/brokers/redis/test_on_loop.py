@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +11,16 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from backburner.brokers.redis import on_loop
 from backburner.brokers.redis.broker import RedisBroker
 from backburner.brokers.redis.driver import Driver
+from backburner.brokers.redis.on_loop import LARGE
+from backburner.control import Stop
 from backburner.errors import BrokerUnavailable
 from backburner.job import JobRecord
 from tests.brokers.redis.conftest import Connect, add, commands, ids, new_job, take
 from tests.brokers.redis.test_fork import in_child
+from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
 
 COUNT = 40
@@ -74,6 +77,10 @@ def sessions(client: Redis) -> int:
 
 def no_thread(*_: Any) -> Any:
     raise AssertionError("a thread was asked")
+
+
+def no_loop(*_: Any) -> Any:
+    raise AssertionError("the loop was asked")
 
 
 async def test_an_enqueue_of_a_coroutine_asks_no_thread(
@@ -168,15 +175,66 @@ async def test_a_server_that_stands_still_is_waited_for_as_long_as_the_url_says(
     await connected(broker)
 
 
-async def test_scripts_that_the_server_has_forgotten_are_sent_again(
-    broker: RedisBroker, client: Redis
+async def test_a_connection_that_went_silent_is_given_up_with_those_beside_it(
+    server: RedisServer, connect: Connect
+) -> None:
+    """As where a balancer forgets idle connections: each would take its own time to be found out."""
+    with Proxy(server.port) as proxy:
+        broker = connect(proxy.url(server.url), patience=1.5)
+        await connected(broker)
+        await asyncio.to_thread(ids, broker)
+        await asyncio.to_thread(proxy.strand)
+        [stored] = await asyncio.wait_for(enqueue(broker), 30)
+        assert stored.id in await asyncio.to_thread(ids, broker)
+
+
+async def test_scripts_that_the_server_has_forgotten_are_sent_again_once(
+    broker: RedisBroker, client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await connected(broker)
     client.script_flush()
-    before = sessions(client)
-    [stored] = await enqueue(broker)
+    client.config_resetstat()
+    monkeypatch.setattr(Driver, "run", no_thread)
+    stored = [(await enqueue(broker))[0].id for _ in range(5)]
+    monkeypatch.undo()
+    called = commands(client)
+    assert (called["evalsha"], called["eval"]) == (5, 1)
+    assert set(stored) < ids(broker)
+
+
+async def test_a_refusal_costs_no_connection(broker: RedisBroker, client: Redis) -> None:
+    await connected(broker)
+    client.config_set("maxmemory", 1)
+    client.config_resetstat()
+    for _ in range(5):
+        with pytest.raises(BrokerUnavailable, match="maxmemory"):
+            await enqueue(broker)
+    assert client.info("stats")["total_connections_received"] == 0
+    client.config_set("maxmemory", 0)
+
+
+async def test_what_would_hold_up_the_loop_goes_by_a_thread(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connected(broker)
+    monkeypatch.setattr(on_loop._Line, "_request", no_loop)
+    [stored] = await enqueue(broker, new_job(payload=b"[1]" + b" " * LARGE))
     assert stored.id in ids(broker)
-    assert sessions(client) == before
+
+
+async def test_an_interruption_holds_up_nobody_who_comes_later(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connected(broker)
+
+    def interrupted(*_: Any) -> bytes:
+        raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(on_loop._Line, "_request", interrupted)
+        await enqueue(broker)
+    [stored] = await asyncio.wait_for(enqueue(broker), 30)
+    assert stored.id in ids(broker)
 
 
 async def test_what_does_not_fit_into_the_socket_goes_piece_by_piece(
@@ -184,6 +242,7 @@ async def test_what_does_not_fit_into_the_socket_goes_piece_by_piece(
 ) -> None:
     await connected(broker)
     monkeypatch.setattr(Driver, "run", no_thread)
+    monkeypatch.setattr(on_loop, "LARGE", 1e9)
     large = [new_job(payload=b"[%d]" % number + b" " * 5_000_000) for number in range(4)]
     await asyncio.gather(*(enqueue(broker, job) for job in large))
     monkeypatch.undo()
@@ -203,13 +262,22 @@ def test_a_loop_that_enqueues_once_opens_no_connection(broker: RedisBroker, clie
 
 
 def test_the_connections_of_loops_that_have_ended_are_closed(broker: RedisBroker, client: Redis) -> None:
+    async def called_off() -> None:
+        await connected(broker)
+        async with standstill(client):
+            await asyncio.wait([asyncio.ensure_future(enqueue(broker))], timeout=0.01)
+
+    loops = [asyncio.new_event_loop() for _ in range(5)]
+    for loop in loops:
+        loop.run_until_complete(called_off())
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
     asyncio.run(connected(broker))
-    gc.collect()
-    before = sessions(client)
-    for _ in range(10):
-        asyncio.run(connected(broker))
-    gc.collect()
-    assert sessions(client) <= before + 1
+    assert len(broker._driver._lines._lines) == 1
+    broker.close()
+    assert sessions(client) == 1
 
 
 async def test_a_broker_that_is_closed_lets_go_of_it_and_can_go_on(
@@ -241,6 +309,7 @@ async def test_over_tls_it_is_the_same(
         broker = connect(secure.url)
         await connected(broker)
         monkeypatch.setattr(Driver, "run", no_thread)
+        monkeypatch.setattr(on_loop, "LARGE", 1e9)
         jobs = [new_job(payload=b"[1]" + b" " * 1_000_000) for _ in range(3)]
         await asyncio.gather(*(enqueue(broker, job) for job in jobs))
         monkeypatch.undo()

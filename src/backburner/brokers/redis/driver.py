@@ -24,6 +24,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ from backburner.brokers.forks import begins_anew
 from backburner.brokers.gathering import FEW, gathered
 from backburner.brokers.redis import server
 from backburner.brokers.redis.address import HANDSHAKE, Address
-from backburner.brokers.redis.errors import code, passing, translation
+from backburner.brokers.redis.errors import code, leaves_open, passing, translation
 from backburner.brokers.redis.link import Link, packed
 from backburner.brokers.redis.on_loop import Lines, Ways
 from backburner.brokers.redis.schema import encode
@@ -73,7 +74,8 @@ class Driver:
         self._threads = Threads(CONNECTIONS, "backburner-redis")
         self._together = Together(self._store, "backburner-redis-enqueue")
         patience = min(self.address.patience, HANDSHAKE)
-        self._lines = Lines(Ways(lambda: self._threads.submit(self.open), self._request, patience))
+        opening = partial(self._threads.submit, self.open)
+        self._lines = Lines(Ways(opening, self._request, self._forget_idle, patience))
 
     def run(self, operation: Operation[T], asked: float | None = None, step: Any = None) -> T:
         """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there. `step` is the
@@ -130,9 +132,10 @@ class Driver:
             raise
         return shares(steps, reply)
 
-    def _request(self, steps: Sequence[DoEnqueue]) -> bytes:
+    def _request(self, steps: Sequence[DoEnqueue], whole: bool) -> bytes:
         known, arguments = self._command(together(steps))
-        request: bytes = packed(("EVALSHA", known.sha, *arguments))
+        script = ("EVAL", known.text) if whole else ("EVALSHA", known.sha)
+        request: bytes = packed((*script, *arguments))
         return request
 
     def _command(self, step: Do) -> tuple[Script, tuple[Any, ...]]:
@@ -192,8 +195,8 @@ class Driver:
                 if code(error) != "NOSCRIPT":  # the server was started again, or another took its place
                     raise
                 reply = link.ask("EVAL", known.text, *arguments)
-        except HiredisError as error:
-            if code(error) in _ANSWERED:
+        except ReplyError as error:
+            if leaves_open(error):
                 self._give_back(link)
             else:
                 link.close()
@@ -244,7 +247,3 @@ class Driver:
 
     def after_fork(self) -> None:
         self._begin()
-
-
-_ANSWERED = frozenset({"OOM", "MISCONF", "NOREPLICAS", "NOPERM", "BUSY"})
-"""Errors after which the connection is as good as before; the others want another one."""

@@ -12,6 +12,8 @@ import re
 from ssl import SSLError
 from typing import Final
 
+from hiredis import ReplyError
+
 from backburner.errors import BackburnerError, BrokerError, BrokerUnavailable
 
 # The first word of the server's answer, and what it means.
@@ -62,6 +64,11 @@ def code(error: Exception) -> str:
     if (within := _WITHIN.search(text)) is not None:
         return within[1]
     return next((found for sign, found in _SIGNS.items() if sign in text), word)
+
+
+def leaves_open(error: ReplyError) -> bool:
+    """Whether the connection is as good as before; after other errors another one is wanted."""
+    return code(error) in ("OOM", "MISCONF", "NOREPLICAS", "NOPERM", "BUSY")
 
 
 def passing(error: Exception, kind: str) -> bool:

@@ -64,8 +64,8 @@ class Link:
         """From now on `send_now` and `read_now` are to be used: for an event loop, which cannot wait."""
         self.socket.settimeout(0.0)
 
-    def send_now(self, data: bytes) -> bytes:
-        """What of `data`, from `packed`, could not be sent without waiting."""
+    def send_now(self, data: memoryview) -> memoryview:
+        """What of it, from `packed`, could not be sent without waiting."""
         try:
             return data[self.socket.send(data) :]
         except (BlockingIOError, SSLWantWriteError):

@@ -6,6 +6,7 @@
 2. One request is under way at a time. Those that come meanwhile wait in line, and share the next one.
 3. A connection that does not answer in time, or says something that nobody asked for, is closed; the next
    enqueue opens another one.
+4. A closed loop closes no sockets: the next loop that comes sees to it, or the broker's end.
 
 A thread, as other operations have it, was half of the time of an enqueue that nobody shares.
 """
@@ -14,16 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hiredis import HiredisError, ReplyError
 
-from backburner.brokers.redis.errors import code
+from backburner.brokers.redis.errors import code, leaves_open
 from backburner.brokers.redis.link import Link
 from backburner.brokers.redis.steps import DoEnqueue, shares
 from backburner.brokers.together import MOST
@@ -31,6 +30,8 @@ from backburner.brokers.together import MOST
 logger = logging.getLogger("backburner")
 FEW = 10
 """Enqueues after which a loop is thought to go on."""
+LARGE = 1 << 18
+"""Bytes of payloads that are not packed and sent on a loop: it would stand still for milliseconds."""
 
 
 class Ways(NamedTuple):
@@ -38,8 +39,10 @@ class Ways(NamedTuple):
 
     open: Callable[[], Future[Link]]
     """In a thread."""
-    request: Callable[[Sequence[DoEnqueue]], bytes]
-    """The one request for several."""
+    request: Callable[[Sequence[DoEnqueue], bool], bytes]
+    """The one request for several; with the text of its script, or only the name."""
+    lost: Callable[[], None]
+    """Told that a connection was lost."""
     patience: float
     """Seconds for an answer."""
 
@@ -49,144 +52,192 @@ class Lines:
 
     def __init__(self, ways: Ways) -> None:
         self._ways = ways
-        self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = weakref.WeakKeyDictionary()
+        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
 
     def ask(self, step: DoEnqueue) -> asyncio.Future[Any] | None:
-        """The reply, which is None where it went wrong; nothing while the loop has no connection."""
+        """The reply, which is None where it went wrong; nothing where this is not for the loop."""
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
         if line is None:
-            line = self._lines[loop] = _Line(self._ways)
-        return line.ask(loop, step)
+            self._sweep()
+            line = self._lines[loop] = _Line(loop, self._ways)
+        return line.ask(step)
 
     def close(self) -> None:
         """Let go of the connections, each when what is under way is answered."""
-        lines, self._lines = self._lines, weakref.WeakKeyDictionary()
-        for loop, line in lines.items():
-            with suppress(RuntimeError):  # it is closed, and its connection with it
-                loop.call_soon_threadsafe(line.close, loop)
+        lines, self._lines = self._lines, {}
+        for line in list(lines.values()):
+            line.close_soon()
+
+    def _sweep(self) -> None:
+        """Forget the loops that have ended."""
+        for loop in list(self._lines):
+            if loop.is_closed() and (line := self._lines.pop(loop, None)) is not None:
+                line.close_soon()
 
 
 class _Line:
-    """That of one loop, which is not kept alive by it."""
+    """That of one loop. All but `close_soon` is for its thread."""
 
-    def __init__(self, ways: Ways) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, ways: Ways) -> None:
+        self._loop = loop
         self._ways = ways
         self._link: Link | None = None
-        self._end: Callable[[], object] = _nothing
-        """Closes the connection, also when the loop is gone."""
         self._asked = 0
         self._opening = False
         self._closing = False
         self._waiting: deque[tuple[DoEnqueue, asyncio.Future[Any]]] = deque()
         self._under_way: list[tuple[DoEnqueue, asyncio.Future[Any]]] = []
-        self._unsent = b""
+        self._unsent = memoryview(b"")
         self._late: asyncio.TimerHandle | None = None
 
-    def ask(self, loop: asyncio.AbstractEventLoop, step: DoEnqueue) -> asyncio.Future[Any] | None:
+    def ask(self, step: DoEnqueue) -> asyncio.Future[Any] | None:
+        if _size(step) > LARGE:
+            return None
         if self._link is None:
             self._asked += 1
             if self._asked > FEW and not (self._opening or self._closing):
-                self._open(loop)
+                self._open()
             return None
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((step, future))
         if not self._under_way:
-            self._ask(loop)
+            self._ask()
         return future
 
-    def close(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._closing = True
-        if not self._under_way:
-            self._lose(loop)
+    def close_soon(self) -> None:
+        """From any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._close)
+        except RuntimeError:  # it was closed, and left the connection open
+            if self._link is not None:
+                self._link.close()
 
     # The connection ----------------------------------------------------------------------------------
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._opening = True
-
+    def _open(self) -> None:
         def tell(opened: Future[Link]) -> None:
             try:
-                loop.call_soon_threadsafe(self._opened, loop, opened)
+                self._loop.call_soon_threadsafe(self._opened, opened)
             except RuntimeError:  # the loop was closed meanwhile
                 if opened.exception() is None:
                     opened.result().close()
 
-        self._ways.open().add_done_callback(tell)
+        opening = self._ways.open()
+        self._opening = True
+        opening.add_done_callback(tell)
 
-    def _opened(self, loop: asyncio.AbstractEventLoop, opened: Future[Link]) -> None:
+    def _opened(self, opened: Future[Link]) -> None:
         self._opening = False
         if (error := opened.exception()) is not None:
             logger.debug("an event loop has no connection of its own: %s", error)
             return
-        link = self._link = opened.result()
-        link.unblock()
-        self._end = weakref.finalize(loop, link.close)
-        loop.add_reader(link.socket, self._read, loop)
+        self._link = opened.result()
+        self._link.unblock()
+        self._loop.add_reader(self._link.socket, self._read)
         if self._closing:
-            self._lose(loop)
+            self._close()
 
-    def _lose(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close it: who waits goes another way."""
+    def _close(self) -> None:
+        self._closing = True
+        if not self._under_way:
+            self._give_up()
+
+    def _lose(self) -> None:
+        """Others to the same server are lost as well, mostly."""
+        self._ways.lost()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Close the connection; who waits goes another way."""
         link, self._link = self._link, None
         if link is not None:
-            loop.remove_reader(link.socket)
-            loop.remove_writer(link.socket)
-            self._end()
+            self._loop.remove_reader(link.socket)
+            self._loop.remove_writer(link.socket)
+            link.close()
         self._under_way += self._waiting
         self._waiting.clear()
         self._answer([None] * len(self._under_way))
 
     # One request after the other ---------------------------------------------------------------------
 
-    def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _ask(self) -> None:
         """With all that wait."""
-        while self._waiting and len(self._under_way) < MOST:
+        try:
+            self._gather()
+            while self._under_way and not (request := self._request()):
+                self._answer([None] * len(self._under_way))
+                self._gather()
+            if self._under_way:
+                self._late = self._loop.call_later(self._ways.patience, self._lose)
+                self._send(request)
+        except BaseException:  # thrown into this thread (Ctrl-C, a time limit): nothing else would go on
+            self._give_up()
+            raise
+
+    def _gather(self) -> None:
+        size = 0
+        while self._waiting and len(self._under_way) < MOST and size < LARGE:
             if not (asked := self._waiting.popleft())[1].done():  # it was called off
                 self._under_way.append(asked)
-        if not self._under_way:
-            return
+                size += _size(asked[0])
+
+    def _request(self, whole: bool = False) -> bytes:
+        """Nothing if it cannot be made, whatever a job has done to that: alone each says so itself."""
         try:
-            self._unsent = self._ways.request([step for step, _ in self._under_way])
+            return self._ways.request([step for step, _ in self._under_way], whole)
         except Exception:
             logger.debug("a shared request went wrong: each asks by itself", exc_info=True)
-            self._answer([None] * len(self._under_way))
-            self._ask(loop)
-            return
-        self._late = loop.call_later(self._ways.patience, self._lose, loop)
-        self._write(loop)
-        if self._unsent and self._link is not None:
-            loop.add_writer(self._link.socket, self._write, loop)
+            return b""
 
-    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _send(self, request: bytes) -> None:
+        self._unsent = memoryview(request)
+        self._write()
+        if self._unsent and self._link is not None:
+            self._loop.add_writer(self._link.socket, self._write)
+
+    def _write(self) -> None:
         assert self._link is not None
         try:
             self._unsent = self._link.send_now(self._unsent)
         except OSError:
-            self._lose(loop)
+            self._lose()
         else:
             if not self._unsent:
-                loop.remove_writer(self._link.socket)
+                self._loop.remove_writer(self._link.socket)
 
-    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _read(self) -> None:
         assert self._link is not None
         try:
             answer = self._link.read_now()
         except (HiredisError, OSError):
-            self._lose(loop)
+            self._lose()
             return
         if answer is False:
             return
-        if isinstance(answer, ReplyError) and code(answer) == "NOSCRIPT":
-            answer = None
-        if isinstance(answer, ReplyError) or not self._under_way:
-            self._lose(loop)
+        if isinstance(answer, ReplyError):
+            self._refused(answer)
+            return
+        if not self._under_way:  # it said something that nobody asked for
+            self._give_up()
             return
         self._answer(shares([step for step, _ in self._under_way], answer))
-        if self._closing:
-            self._lose(loop)
+        self._go_on()
+
+    def _refused(self, error: ReplyError) -> None:
+        if code(error) == "NOSCRIPT" and self._under_way and (request := self._request(whole=True)):
+            self._send(request)
+        elif leaves_open(error):
+            self._answer([None] * len(self._under_way))
+            self._go_on()
         else:
-            self._ask(loop)
+            self._give_up()
+
+    def _go_on(self) -> None:
+        if self._closing:
+            self._give_up()
+        else:
+            self._ask()
 
     def _answer(self, replies: Sequence[Any]) -> None:
         if self._late is not None:
@@ -198,5 +249,5 @@ class _Line:
                 future.set_result(reply)
 
 
-def _nothing() -> None:
-    """There is no connection."""
+def _size(step: DoEnqueue) -> int:
+    return sum([len(job.payload) for job in step.jobs])
