@@ -9,30 +9,37 @@ CLIENTS are connected the oldest is cut, so that a probe gets through while othe
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from dataclasses import asdict, dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEAD_BYTES = 8192  # of a request line and its headers
 CLIENTS = 64
+PHRASES = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """What a worker says of itself. `reasons` tells why it is not live or not ready."""
 
     live: bool
     ready: bool
-    reasons: list[str] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
+    reasons: list[str] = []
+    details: dict[str, Any] = {}
 
 
 class Health:
@@ -101,7 +108,7 @@ class Health:
 
     def _report(self, page: str) -> tuple[int, dict[str, Any]]:
         try:
-            status = asdict(self._status())
+            status = msgspec.structs.asdict(self._status())
         except Exception as error:
             logger.exception("the worker's status cannot be read")
             return 500, {"reasons": [f"the status cannot be read: {error!r}"]}
@@ -111,9 +118,9 @@ class Health:
 
 
 def _response(code: int, body: dict[str, Any], *, with_body: bool = True) -> bytes:
-    payload = json.dumps(body, default=str).encode() + b"\n"
+    payload = msgspec.json.encode(body, enc_hook=str) + b"\n"
     head = (
-        f"HTTP/1.1 {code} {HTTPStatus(code).phrase}",
+        f"HTTP/1.1 {code} {PHRASES[code]}",
         "Content-Type: application/json",
         f"Content-Length: {len(payload)}",
         "Allow: GET, HEAD",

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from backburner import ambient
 from backburner.events import Events, LeftOpen
@@ -26,8 +27,7 @@ LONGEST = 1.0
 """Seconds between two tries, and until the warning."""
 
 
-@dataclass
-class _Wait:
+class _Wait(msgspec.Struct, eq=False):
     settlement: Settlement
     since: float
     told: bool = False

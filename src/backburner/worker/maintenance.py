@@ -24,8 +24,9 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from backburner import ambient
 from backburner.brokers.base import Beat, Broker, Capability, Directives, Waiter
@@ -56,8 +57,7 @@ little early by another clock than the broker's, and in the end, for what comes 
 """
 
 
-@dataclass
-class Duty:
+class Duty(msgspec.Struct, eq=False):
     """One of the duties, and when it is due on `time.monotonic()`."""
 
     perform: Callable[[], Awaitable[float]]

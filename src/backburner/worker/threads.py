@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from itertools import takewhile
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,15 @@ Outcome = tuple[Any, BaseException | None]
 Done = Callable[..., None]
 Call = tuple["Ticket", Callable[..., Any], Done, tuple[Any, ...]]
 
-_raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
-_raise_in_thread.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+@cache
+def _raiser() -> Callable[[int, type[BaseException]], int]:
+    """What raises an exception in the thread of that id; says in how many."""
+    import ctypes  # a fifth of a megabyte, for those whose functions are interrupted
+
+    found = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    found.argtypes = (ctypes.c_ulong, ctypes.py_object)
+    return found
 
 
 class NotStarted(Exception):
@@ -59,10 +66,11 @@ class Ticket:
         True means sent: a call that ends first never sees it, one that waits in C sees it afterwards.
         """
         gate = self._gate
+        raise_in_thread = _raiser()
         if gate is None or not gate.acquire(blocking=False):
             return False
         try:
-            return self.running and bool(_raise_in_thread(self._thread, error))
+            return self.running and bool(raise_in_thread(self._thread, error))
         finally:
             gate.release()
 

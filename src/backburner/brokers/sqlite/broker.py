@@ -94,11 +94,17 @@ class SqliteBroker(SqliteInspector):
         for job in jobs:
             lifecycle.entered(job, now)
         stored = yield from self._insert(jobs)
-        new = [job for job, kept in zip(jobs, stored, strict=True) if kept is job]
-        ready = Counter(job.queue for job in new if job.state is QUEUED)
-        wakes = {f"queue:{queue}": count for queue, count in ready.items()}
-        if ready.total() < len(new):
-            wakes["stage"] = 1
+        ready = dict[str, int]()
+        wakes = dict[str, int]()
+        for job, kept in zip(jobs, stored, strict=True):
+            if kept is not job:
+                continue
+            if job.state is QUEUED:
+                ready[job.queue] = ready.get(job.queue, 0) + 1
+            else:
+                wakes["stage"] = 1
+        for queue, count in ready.items():
+            wakes[f"queue:{queue}"] = count
         for queue, count in ready.items():
             if queue in bounds:
                 dropped = yield from self._make_room(bounds[queue], count, now)
@@ -108,6 +114,8 @@ class SqliteBroker(SqliteInspector):
 
     def _insert(self, jobs: Sequence[JobRecord]) -> Operation[list[JobRecord]]:
         """What is stored for each: itself, or the job that had its id or its key already."""
+        if len(jobs) == 1:
+            return [(yield from self._insert_one(jobs[0]))]
         rows = [_row(job) for job in jobs]
         yield Savepoint("set")
         if (yield DoMany("enqueue", rows)) == len(rows):
@@ -116,13 +124,16 @@ class SqliteBroker(SqliteInspector):
         # Once more, one by one, to learn which of them were there already.
         yield Savepoint("undo")
         stored = []
-        for job, row in zip(jobs, rows, strict=True):
-            if (yield DoMany("enqueue", [row])):
-                stored.append(job)
-            else:
-                stored.append(schema.record((yield Do("enqueue_find", {"id": job.id, "key": job.key}))[0]))
+        for job in jobs:
+            kept = yield from self._insert_one(job)
+            stored.append(kept)
         yield Savepoint("keep")
         return stored
+
+    def _insert_one(self, job: JobRecord) -> Operation[JobRecord]:
+        if (yield DoMany("enqueue", [_row(job)])):
+            return job
+        return schema.record((yield Do("enqueue_find", {"id": job.id, "key": job.key}))[0])
 
     def _make_room(self, bound: Bound, count: int, now: float) -> Operation[list[str]]:
         """Drop what the `count` jobs that were just stored push out; raise `QueueFull`, which undoes them."""
