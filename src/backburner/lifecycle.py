@@ -206,7 +206,17 @@ def poisoned(job: JobRecord, crashes: int, now: float) -> Settlement:
     return _ended(job, "poison", State.DEAD, now, error=ErrorInfo(None, reason), reason=reason)
 
 
-def refused(job: JobRecord, settings: Settings, known: int, now: float) -> Settlement | None:
+def put_off(job: JobRecord, settings: Settings, now: float, reason: str, chance: float) -> Settlement:
+    """Until a worker may claim it that has its code. `chance` is a number from 0 to 1.
+
+    Two jobs that came back after the same time, in turns, each met the worker of the other for ever.
+    """
+    return snoozed(job, settings.unknown_task_delay * (0.5 + chance), now, reason)
+
+
+def refused(
+    job: JobRecord, settings: Settings, known: int, now: float, chance: float = 0.5
+) -> Settlement | None:
     """What becomes of a claimed job that is not to begin: not all of it can be read, its format is newer than
     the one that is known here, or it is cancelled, expired or a poison pill by now.
     """
@@ -217,7 +227,7 @@ def refused(job: JobRecord, settings: Settings, known: int, now: float) -> Settl
             f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it "
             f"knows {known}: it waits for a worker of that version; upgrade this one"
         )
-        return snoozed(job, settings.unknown_task_delay, now, reason)
+        return put_off(job, settings, now, reason, chance)
     if job.cancel_requested:
         return cancelled(job, job.reason or "cancelled", now, keep=settings.keep_finished)
     if job.expires_at is not None and job.expires_at <= now:

@@ -161,6 +161,19 @@ async def test_an_unknown_task_waits_for_a_worker_that_has_it(make_app: Callable
         assert await job.aresult(timeout=LONG) == ["Ada", 1]
 
 
+async def test_jobs_that_wait_for_other_workers_come_back_apart(make_app: Callable[..., Backburner]) -> None:
+    """Or two, each claimed by the worker that has the code of the other, go on like that for ever."""
+    app = make_app(unknown_task_delay=1000)
+    seen = Seen(app)
+    jobs = [app.enqueue("elsewhere") for _ in range(10)]
+    async with app.worker():
+        for _ in jobs:
+            await seen.wait(events.Snoozed)
+    delays = [job.refresh().record.run_at - job.record.created_at for job in jobs]
+    assert all(500 <= delay < 1530 for delay in delays)
+    assert max(delays) - min(delays) > 50
+
+
 async def test_arguments_that_do_not_fit_are_dead_at_once_and_named(app: Backburner) -> None:
     @app.task(name="resize")
     def resize(photo: int, size: int) -> None:
