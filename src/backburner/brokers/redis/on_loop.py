@@ -8,7 +8,8 @@
    enqueue opens another one.
 4. A closed loop closes no sockets: the next loop that comes sees to it, or the broker's end.
 
-A thread, as other operations have it, was half of the time of an enqueue that nobody shares.
+By way of a thread, as other operations go, an enqueue that nobody shares took 320 to 424 microseconds where
+it takes 233 to 319 (decision 51).
 """
 
 from __future__ import annotations
