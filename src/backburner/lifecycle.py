@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -38,6 +39,8 @@ class State(StrEnum):
 SCHEDULED, QUEUED = State.SCHEDULED, State.QUEUED
 RUNNING, SUCCEEDED = State.RUNNING, State.SUCCEEDED
 """The same: CPython 3.11 takes a sixth of a microsecond to find a member of an enumeration by its name."""
+ROUNDS = 8
+"""Claims in vain after which a job that waits for other workers comes back after another time each time."""
 FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
 WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED, State.RETRYING})
 
@@ -206,17 +209,16 @@ def poisoned(job: JobRecord, crashes: int, now: float) -> Settlement:
     return _ended(job, "poison", State.DEAD, now, error=ErrorInfo(None, reason), reason=reason)
 
 
-def put_off(job: JobRecord, settings: Settings, now: float, reason: str, chance: float) -> Settlement:
-    """Until a worker may claim it that has its code. `chance` is a number from 0 to 1.
+def put_off(job: JobRecord, settings: Settings, now: float, reason: str) -> Settlement:
+    """Until a worker may claim it that has its code; after a while for half to one and a half of the delay.
 
     Two jobs that came back after the same time, in turns, each met the worker of the other for ever.
     """
-    return snoozed(job, settings.unknown_task_delay * (0.5 + chance), now, reason)
+    share = crc32(f"{job.id} {job.token}".encode(errors="replace")) / 2**32 if job.token > ROUNDS else 0.5
+    return snoozed(job, settings.unknown_task_delay * (0.5 + share), now, reason)
 
 
-def refused(
-    job: JobRecord, settings: Settings, known: int, now: float, chance: float = 0.5
-) -> Settlement | None:
+def refused(job: JobRecord, settings: Settings, known: int, now: float) -> Settlement | None:
     """What becomes of a claimed job that is not to begin: not all of it can be read, its format is newer than
     the one that is known here, or it is cancelled, expired or a poison pill by now.
     """
@@ -227,7 +229,7 @@ def refused(
             f"a newer Backburner wrote it, in format {job.options.format}, and the worker that claimed it "
             f"knows {known}: it waits for a worker of that version; upgrade this one"
         )
-        return put_off(job, settings, now, reason, chance)
+        return put_off(job, settings, now, reason)
     if job.cancel_requested:
         return cancelled(job, job.reason or "cancelled", now, keep=settings.keep_finished)
     if job.expires_at is not None and job.expires_at <= now:

@@ -33,8 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poison_after: int = 3
     """A job whose worker died that many times while it ran goes to the dead letters."""
     unknown_task_delay: float = 15.0
-    """A job whose task this code does not know waits about that long for code that does: half of it to one
-    and a half times.
+    """A job whose task this code does not know waits that long for code that does; after some rounds half of
+    it to one and a half times.
     """
 
     def __post_init__(self) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -339,14 +338,13 @@ class Worker:
     def _take(self, jobs: Iterable[JobRecord]) -> None:
         now, settings = self.app.broker.now(), self.app.settings
         for job in jobs:
-            task, chance = self.app.tasks.get(job.task), random.random()
-            refused = lifecycle.refused(job, settings, FORMAT, now, chance)
+            task, refused = self.app.tasks.get(job.task), lifecycle.refused(job, settings, FORMAT, now)
             if refused is not None:
                 self._send(refused)
             elif task is None:
                 self.app.events.emit(UnknownTask(job=job))
                 reason = f"no worker that claimed it has the code of task {job.task[:200]}"
-                self._send(lifecycle.put_off(job, settings, now, reason, chance))
+                self._send(lifecycle.put_off(job, settings, now, reason))
             elif self._is_suspect(job):
                 self._suspects.append(job)
             else:

@@ -33,7 +33,7 @@ class Link:
         self._reader = Reader()
         self._timeout = timeout
         try:
-            self.socket = socket.create_connection((host, port), timeout)
+            self.socket = _connected(host, port, timeout)
         except OSError as error:
             raise ConnectionError(f"{host}:{port}: {error}") from error
         try:
@@ -110,3 +110,22 @@ class Link:
         if not (data := self.socket.recv(PIECE)):
             raise ConnectionError("the server closed the connection")
         self._reader.feed(data)
+
+
+def _connected(host: str, port: int, timeout: float) -> socket.socket:
+    """As `socket.create_connection`, which leaves one open when an exception is thrown into its thread."""
+    failure = OSError("no address")
+    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.settimeout(timeout)
+            made.connect(place)
+        except OSError as error:
+            made.close()
+            failure = error
+        except BaseException:
+            made.close()
+            raise
+        else:
+            return made
+    raise failure
