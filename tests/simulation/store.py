@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from backburner.brokers.base import Beat, Claim, Directives, Exchange, Operation, StoredSchedule
+from backburner.brokers.begun import begun
 from backburner.brokers.sqlite import schema
 from backburner.brokers.sqlite.broker import SqliteBroker
 from backburner.brokers.sqlite.database import MEMORY, Database
@@ -225,7 +226,7 @@ class SimulatedBroker(SqliteBroker):
             delay = world.span(PATIENCE, 40.0)
             self.store.late += 1
             self._later(delay + 0.1, self._arrived)
-        self._later(delay, self._perform, name, _begun(operation), answer)
+        self._later(delay, self._perform, name, begun(operation), answer)
         return answer
 
     def _unreachable(self) -> bool:
@@ -378,31 +379,6 @@ class SimulatedBroker(SqliteBroker):
 
 def _claim_of(job: JobRecord) -> tuple[str, int]:
     return job.worker or "", job.token
-
-
-def _begun(operation: Operation[T]) -> Operation[T]:
-    """The operation after its first step: what is decided before a request leaves is decided now."""
-    try:
-        step = next(operation)
-    except StopIteration as stop:
-        return _done(stop.value)
-    return _rest(operation, step)
-
-
-def _done(result: T) -> Operation[T]:
-    return result
-    yield
-
-
-def _rest(operation: Operation[T], step: Any) -> Operation[T]:
-    try:
-        while True:
-            step = operation.send((yield step))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    finally:
-        operation.close()
 
 
 @cache
