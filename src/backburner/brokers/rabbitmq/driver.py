@@ -2,7 +2,8 @@
 
 The steps of an operation are performed on the loop of that thread: one that an event loop awaits as a whole,
 one of another thread step by step, for which that waits. A step that has begun is completed all the same when
-its caller is called off; but a lone message of a thread is then published once, and not again.
+its caller is called off; but a lone message of a thread is then published once, and not again. Where threads
+have many of those, they go past that loop, on a connection of their own (`alone.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from backburner.brokers.base import Operation
 from backburner.brokers.rabbitmq import message
 from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.alone import Alone
 from backburner.brokers.rabbitmq.background import Background
 from backburner.brokers.rabbitmq.claims import Claims
 from backburner.brokers.rabbitmq.consumer import Consumer
@@ -48,6 +50,7 @@ class Driver:
 
     def _begin(self) -> None:
         self.publisher = Publisher(self.address, self.schema)
+        self.alone = Alone(self.address)
         self.consumer = Consumer(self.address, self.schema, self.publisher)
         self.claims = Claims(self.schema, self.consumer, self.publisher, self.clock)
         self.dead_letters = DeadLetters(self.address, self.schema, self.consumer, self.publisher, self.clock)
@@ -67,6 +70,8 @@ class Driver:
 
     def _publish_alone(self, messages: Sequence[message.Message]) -> None:
         batch, stored = Batch(messages), False
+        if self.publisher.has_declared(messages[0]) and self.alone.publish(batch):
+            return
         with suppress(TimeoutError):
             told = self._background.call(partial(self.publisher.try_at_once, batch))
             stored = told.result(batch.silence * self.address.patience)
@@ -107,6 +112,7 @@ class Driver:
         await self.publisher.publish([message.telling(self.schema, queue, paused)])
 
     def close(self) -> None:
+        self.alone.close()
         self._background.close(self._end())
         self._begin()
 

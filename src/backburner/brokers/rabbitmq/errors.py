@@ -75,6 +75,12 @@ def _refusal(error: BaseException, text: str) -> str:
     return ""
 
 
+def blocked(url: str, alarm: str) -> str:
+    """What to say while the server has an alarm."""
+    may = "what was sent may still be taken when it is over"
+    return f"{url} takes no messages: its alarm is set ({alarm}); {may}"
+
+
 def root(error: BaseException) -> BaseException:
     """What is behind an error of pika's ways to connect, which wrap one another."""
     while True:

@@ -27,7 +27,7 @@ from functools import partial
 
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.declared import Declared
-from backburner.brokers.rabbitmq.errors import Lost, Refused
+from backburner.brokers.rabbitmq.errors import Lost, Refused, blocked
 from backburner.brokers.rabbitmq.keeper import Keeper
 from backburner.brokers.rabbitmq.link import Channel, Link, connect
 from backburner.brokers.rabbitmq.message import Message
@@ -110,9 +110,8 @@ class Publisher:
         """
         batch.tell = lambda _: told.set_result(not batch.left)
         [(place, given)] = batch.left.items()
-        channel, link, declared = self._keeper.open, self._link, self._declared
-        ready = declared is not None and declared.has(given.route.parts)
-        if channel is None or link is None or link.blocked is not None or not ready:
+        channel, link = self._keeper.open, self._link
+        if channel is None or link is None or link.blocked is not None or not self.has_declared(given):
             batch.tell(None)
             return
         batch.begin()
@@ -123,12 +122,13 @@ class Publisher:
         else:
             self._watch(batch, link)
 
+    def has_declared(self, given: Message) -> bool:
+        """Whether all that this message needs is there, as far as is known; from any thread."""
+        return self._declared is not None and self._declared.has(given.route.parts)
+
     def _alarm(self) -> str | None:
         reason = self._link.blocked if self._link is not None and self._link.is_open else None
-        return reason and (
-            f"{self._address.shown} takes no messages: its alarm is set ({reason}); what was sent may still "
-            "be taken when it is over"
-        )
+        return reason and blocked(self._address.shown, reason)
 
     async def connect(self) -> None:
         """See whether the server answers. Raises `BrokerError`."""

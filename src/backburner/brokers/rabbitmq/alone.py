@@ -1,0 +1,109 @@
+"""What threads enqueue one after the other, without the thread of `background.py` in between.
+
+1. A process that has enqueued a few lone messages without a pause gets a connection for them (`session.py`).
+   A thread opens it, so that nobody waits for that; it closes it when there was a pause, and ends.
+2. One thread uses the connection at a time. Who finds it taken or not there, or has a message for a queue
+   that was not declared yet, goes the usual way, which is the publisher's.
+3. Whatever goes wrong (the connection is lost, the server says nothing, the message comes back) closes the
+   connection, and the message goes the usual way: that tries again, and tells why. It may have arrived, and
+   then is there twice, as when the publisher tries again.
+4. An alarm is waited for here, within the same patience: the server has the message, and may still take it.
+5. An exception may be thrown into a thread that waits (a time limit, Ctrl-C). The next answer then belongs to
+   nobody: the connection is closed.
+
+By way of the background, a lone enqueue took 501 microseconds of processor time where it takes 188, and
+pika's blocking client 296 (decision 51).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.publisher import Batch
+from backburner.brokers.rabbitmq.session import TROUBLE, Session, opened
+from backburner.errors import ConfigError
+
+logger = logging.getLogger("backburner")
+FEW = 10
+"""Lone messages without a pause, after which more are expected."""
+PAUSE = 10.0
+"""Seconds; far less than after what a server misses heartbeats, of which none are sent here."""
+
+
+class Alone:
+    """The connection of one process, for one server. A forked child makes another object."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        """Held by who uses the session, or changes it."""
+        self._session: Session | None = None
+        self._asked = 0
+        self._asked_at = 0.0
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+
+    def publish(self, batch: Batch) -> bool:
+        """Whether its only message is stored; if not, or not for sure, it has to go the usual way.
+
+        Raises `BrokerUnavailable` when patience with an alarm is over.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            asked_at, self._asked_at = self._asked_at, batch.asked_at
+            if self._session is None:
+                self._count(batch.asked_at - asked_at)
+                return False
+            return self._publish(self._session, batch)
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """For good."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _count(self, pause: float) -> None:
+        self._asked = self._asked + 1 if pause < PAUSE else 1
+        if self._asked < FEW or self._ended.is_set():
+            return
+        if self._thread is None or not self._thread.is_alive():
+            self._asked = 0
+            self._thread = threading.Thread(target=self._keep, name="backburner-rabbitmq-alone", daemon=True)
+            self._thread.start()
+
+    def _publish(self, session: Session, batch: Batch) -> bool:
+        patience = self._address.patience
+        stored = False
+        try:
+            session.publish(batch.left[0], batch.silence * patience, patience)
+            stored = True
+        except TROUBLE as error:
+            logger.debug("%s: a message goes another way: %r", self._address.shown, error)
+        finally:
+            if not stored:
+                self._session = None
+                session.cut()
+        return stored
+
+    def _keep(self) -> None:
+        """Open it, and close it when there was a pause."""
+        try:
+            session = opened(self._address)
+        except (*TROUBLE, ConfigError) as error:
+            logger.debug("%s: no connection for lone messages: %r", self._address.shown, error)
+            return
+        self._session = session
+        pause = 0.0
+        while not self._ended.wait(PAUSE - pause) and self._session is session:
+            if (pause := time.monotonic() - self._asked_at) >= PAUSE:
+                break
+        with self._lock:
+            if self._session is session:
+                self._session = None
+                session.close()
