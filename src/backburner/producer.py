@@ -39,6 +39,7 @@ class Producer:
     def store(self, task: Task[..., R], records: list[JobRecord]) -> list[Job[R]]:
         if not self._app.middleware:
             return self._handles(task, records, self._put(task, records))
+        stored = list[JobRecord]()
         with ExitStack() as stack:
             for around in self._around(records):
                 if not hasattr(around, "__enter__"):
@@ -52,6 +53,7 @@ class Producer:
     async def astore(self, task: Task[..., R], records: list[JobRecord]) -> list[Job[R]]:
         if not self._app.middleware:
             return self._handles(task, records, await self._aput(task, records))
+        stored = list[JobRecord]()
         async with AsyncExitStack() as stack:
             for around in self._around(records):
                 if hasattr(around, "__aenter__"):
@@ -123,6 +125,11 @@ class Producer:
 
     def _handles(self, task: Task[..., R], records: list[JobRecord], stored: list[JobRecord]) -> list[Job[R]]:
         app = self._app
+        if len(stored) != len(records):
+            raise ConfigError(
+                "a middleware has swallowed what an enqueue raised, and there is no job to return: let "
+                "its `enqueue` raise that again"
+            )
         warn = app.settings.warn_payload
         for record in records:
             if len(record.payload) > warn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -103,3 +103,20 @@ async def test_what_one_writes_into_meta_reaches_that_job_and_no_other(make_app:
         for job in jobs:
             team = {"team": "blue"} if job.record.task == "tagged" else {}
             assert await job.aresult(timeout=LONG) == {**team, "trace": f"{job.record.task} {job.id}"}
+
+
+async def test_one_that_swallows_an_error_is_told_that_there_is_no_job(make_app: Make) -> None:
+    class Silent(Middleware):
+        @contextmanager
+        def enqueue(self, job: JobRecord) -> Iterator[None]:
+            with suppress(QueueFull):
+                yield
+
+    app = make_app(middleware=[Silent()])
+    app.queue("default", max_length=1)
+    task = app.task(name="task")(lambda: None)
+    task.enqueue()
+    with pytest.raises(ConfigError, match="raise that again"):
+        task.enqueue()
+    with pytest.raises(ConfigError, match="raise that again"):
+        await task.aenqueue()

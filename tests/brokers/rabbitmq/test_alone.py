@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,7 +33,9 @@ def proxy(rabbit_server: RabbitServer) -> Iterator[Proxy]:
 
 
 def session(process: Process) -> Session | None:
-    return process.broker._driver.alone._session
+    """While nobody uses it."""
+    idle = process.broker._driver.alone._idle
+    return idle[0] if idle else None
 
 
 def thread(process: Process) -> threading.Thread:
@@ -104,10 +107,11 @@ def test_an_enqueue_is_one_write_and_one_read(process: Process) -> None:
 
 
 def test_few_jobs_get_no_connection(process: Process) -> None:
+    process.add()  # its queue is declared first: it is not counted
     for _ in range(FEW - 1):
         process.add()
     process.add(100)
-    process.add(queue="new")  # it is declared first, and not counted
+    process.add(queue="new")
     assert process.broker._driver.alone._thread is None
 
 
@@ -153,15 +157,12 @@ def test_a_queue_that_was_deleted_is_made_again(process: Process, rabbit_url: st
     stored(process, process.add() + process.add())
 
 
-@pytest.mark.usefixtures("brief")
-def test_a_connection_that_the_server_closes_is_replaced(
-    process: Process, rabbit_server: RabbitServer
-) -> None:
+def test_a_connection_that_the_server_closes_is_left(process: Process, rabbit_server: RabbitServer) -> None:
     jobs = settled_in(process)
     rabbit_server.close_connections("maintenance")
+    assert session(process) is not None
     jobs += process.add()
     assert session(process) is None
-    jobs += settled_in(process)
     stored(process, jobs)
 
 
@@ -192,52 +193,74 @@ class Interrupted(Exception):
     """Thrown into a thread, as a time limit is."""
 
 
-@pytest.mark.usefixtures("brief")
+@contextmanager
+def interrupted(process: Process, by: Callable[[], None]) -> Iterator[None]:
+    """This thread is, as soon as it uses the connection: a signal handler runs `by`, and raises."""
+
+    def handle(*_: object) -> None:
+        by()
+        raise Interrupted
+
+    def send() -> None:
+        while session(process) is not None:
+            pass
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    main = threading.get_ident()
+    sender, before = threading.Thread(target=send), signal.signal(signal.SIGUSR1, handle)
+    sender.start()
+    try:
+        with pytest.raises(Interrupted):
+            yield
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_thread_that_is_interrupted_leaves_no_confirm_to_the_next(
     connect: Connect, rabbit_url: str, proxy: Proxy
 ) -> None:
     """A job that the server has not would be taken for stored."""
     process = connect(url=proxy.url(rabbit_url))
-    caught = threading.Event()
-    told = list[JobRecord]()
+    settled_in(process)
+    proxy.stall()
+    with interrupted(process, lambda: None):
+        process.add()
+    assert session(process) is None
+    proxy.resume()
+    [job] = process.add()
+    while process.next().id != job.id:
+        pass
 
-    def enqueue() -> None:
-        try:
-            while True:
-                told.extend(process.add())
-        except Interrupted:
-            caught.set()
 
-    for _ in range(5):
-        told += settled_in(process)
-        proxy.delay(0.02)
-        caught.clear()
-        busy = threading.Thread(target=enqueue)
-        busy.start()
-        while busy.is_alive() and not caught.wait(0.05):
-            assert busy.ident
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(busy.ident), ctypes.py_object(Interrupted)
-            )
-        busy.join()
-        proxy.delay(0)
-        told += process.add()
-    found = {job.id for job in process.all(len(told))}
-    while more := process.claim(1000):
-        found |= {job.id for job in more}
-    assert {job.id for job in told} <= found
+def test_a_signal_handler_may_close_the_broker(connect: Connect, rabbit_url: str, proxy: Proxy) -> None:
+    """The thread that it interrupts has the connection: nobody may wait until it gives that back."""
+    process = connect(url=proxy.url(rabbit_url))
+    settled_in(process)
+    keeper = thread(process)
+    proxy.stall()
+    with interrupted(process, process.broker.close):
+        process.add()
+    keeper.join(30)
+    assert not keeper.is_alive()
+    proxy.resume()
+    process.add()
 
 
 def test_an_alarm_is_told_and_the_job_is_not_there_twice_when_it_is_over(
-    connect: Connect, rabbit_server: RabbitServer
+    connect: Connect, rabbit_server: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where heartbeats come meanwhile, which are no answer."""
+    monkeypatch.setattr("backburner.brokers.rabbitmq.session.HEARTBEAT", 1)
     process = connect("?patience=2")
     jobs = settled_in(process)
     rabbit_server.raise_alarm()
     late = new_job()
     try:
+        assert session(process) is not None
         with pytest.raises(BrokerUnavailable, match="alarm is set"):
             process.enqueue(late)
+        assert session(process) is None
     finally:
         rabbit_server.clear_alarm()
     jobs += [late, *process.add()]
@@ -285,7 +308,8 @@ def test_a_child_has_its_own(process: Process) -> None:
     stored(process, jobs)
 
 
-def test_the_largest_and_what_cannot_be_sent(process: Process) -> None:
+def test_the_largest_and_what_cannot_be_sent(connect: Connect) -> None:
+    process = connect("?patience=60")
     jobs = settled_in(process)
     used = session(process)
     jobs += process.add(payload=b"x" * 3_000_000)
@@ -303,18 +327,17 @@ def test_a_job_that_waits_comes_when_it_is_due(process: Process) -> None:
     stored(process, jobs)
 
 
-def test_heartbeats_of_a_server_are_read_over(connect: Connect) -> None:
-    process = connect("?heartbeat=1")
+def test_heartbeats_are_read_over(process: Process) -> None:
     jobs = settled_in(process)
     used = session(process)
     assert used is not None
-    while not used._socket.recv(1, 2):  # MSG_PEEK: it waits for one
-        pass
+    used._data = 2 * b"\x08\0\0\0\0\0\0\xce"
     jobs += process.add()
     assert session(process) is used
     stored(process, jobs)
 
 
+@pytest.mark.usefixtures("brief")
 def test_who_is_not_let_in_enqueues_the_usual_way(connect: Connect, rabbit_url: str, proxy: Proxy) -> None:
     process = connect(url=proxy.url(rabbit_url))
     jobs = process.add()
@@ -337,3 +360,38 @@ def test_a_server_that_speaks_something_else_is_left(process: Process) -> None:
     jobs += process.add()
     assert session(process) is None
     stored(process, jobs)
+
+
+def test_where_no_thread_can_be_started_jobs_go_the_usual_way(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = process.add()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(2 * FEW):
+        jobs += process.add()
+    monkeypatch.undo()
+    stored(process, jobs)
+
+
+def test_one_of_several_hosts_is_enough(
+    connect: Connect, rabbit_server: RabbitServer, rabbit_url: str
+) -> None:
+    here = f"127.0.0.1:{rabbit_server.port}"
+    process = connect(url=rabbit_url.replace(here, f"127.0.0.1:1,{here}"))
+    jobs = settled_in(process)
+    jobs += process.add()
+    stored(process, jobs)
+
+
+def test_with_tls() -> None:
+    with RabbitServer(tls=True) as server:
+        process = Process(server.url)
+        jobs = settled_in(process)
+        jobs += process.add()
+        assert session(process) is not None
+        stored(process, jobs)
+        process.broker.close()

@@ -55,7 +55,7 @@ async def connected(broker: RedisBroker) -> None:
         await asyncio.to_thread(broker.run, broker.enqueue(jobs, {}))
     for _ in range(1000):
         await enqueue(broker)
-        line = broker._driver._lines._lines.get(loop)
+        line = broker._driver._lines._each.get(loop)
         if line is not None and line._link is not None:
             return
     raise AssertionError("the loop got no connection")
@@ -217,7 +217,7 @@ async def test_what_would_hold_up_the_loop_goes_by_a_thread(
     broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await connected(broker)
-    monkeypatch.setattr(on_loop._Line, "_request", no_loop)
+    monkeypatch.setattr(on_loop.Line, "_request", no_loop)
     [stored] = await enqueue(broker, new_job(payload=b"[1]" + b" " * LARGE))
     assert stored.id in ids(broker)
 
@@ -231,7 +231,7 @@ async def test_an_interruption_holds_up_nobody_who_comes_later(
         raise Stop
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(on_loop._Line, "_request", interrupted)
+        patch.setattr(on_loop.Line, "_request", interrupted)
         await enqueue(broker)
     [stored] = await asyncio.wait_for(enqueue(broker), 30)
     assert stored.id in ids(broker)
@@ -275,7 +275,7 @@ def test_the_connections_of_loops_that_have_ended_are_closed(broker: RedisBroker
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
     asyncio.run(connected(broker))
-    assert len(broker._driver._lines._lines) == 1
+    assert len(broker._driver._lines._each) == 1
     broker.close()
     assert sessions(client) == 1
 

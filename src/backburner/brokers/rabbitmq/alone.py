@@ -20,8 +20,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
+from contextlib import suppress
 
 from backburner.brokers.rabbitmq.address import Address
+from backburner.brokers.rabbitmq.link import GOODBYE, HANDSHAKE
 from backburner.brokers.rabbitmq.publisher import Batch
 from backburner.brokers.rabbitmq.session import TROUBLE, Session, opened
 from backburner.errors import ConfigError
@@ -30,7 +33,7 @@ logger = logging.getLogger("backburner")
 FEW = 10
 """Lone messages without a pause, after which more are expected."""
 PAUSE = 10.0
-"""Seconds; far less than after what a server misses heartbeats, of which none are sent here."""
+"""Seconds; far less than after what a server misses the heartbeats, which are not sent here."""
 
 
 class Alone:
@@ -38,9 +41,11 @@ class Alone:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._lock = threading.Lock()
-        """Held by who uses the session, or changes it."""
-        self._session: Session | None = None
+        self._idle: deque[Session] = deque()
+        """Taken out while it is used: an exception that is thrown in loses a connection, and no lock."""
+        self._kept = False
+        """Whether a thread sees to it that it is closed."""
+        self._used_at = 0.0
         self._asked = 0
         self._asked_at = 0.0
         self._thread: threading.Thread | None = None
@@ -51,45 +56,55 @@ class Alone:
 
         Raises `BrokerUnavailable` when patience with an alarm is over.
         """
-        if not self._lock.acquire(blocking=False):
-            return False
         try:
-            asked_at, self._asked_at = self._asked_at, batch.asked_at
-            if self._session is None:
-                self._count(batch.asked_at - asked_at)
-                return False
-            return self._publish(self._session, batch)
-        finally:
-            self._lock.release()
-
-    def close(self) -> None:
-        """For good."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _count(self, pause: float) -> None:
-        self._asked = self._asked + 1 if pause < PAUSE else 1
-        if self._asked < FEW or self._ended.is_set():
-            return
-        if self._thread is None or not self._thread.is_alive():
-            self._asked = 0
-            self._thread = threading.Thread(target=self._keep, name="backburner-rabbitmq-alone", daemon=True)
-            self._thread.start()
-
-    def _publish(self, session: Session, batch: Batch) -> bool:
-        patience = self._address.patience
+            session = self._idle.pop()
+        except IndexError:
+            self._count(batch.asked_at)
+            return False
         stored = False
         try:
-            session.publish(batch.left[0], batch.silence * patience, patience)
+            session.publish(batch.left[0], batch.silence * self._address.patience, self._address.patience)
             stored = True
         except TROUBLE as error:
             logger.debug("%s: a message goes another way: %r", self._address.shown, error)
         finally:
             if not stored:
-                self._session = None
                 session.cut()
+        if stored:
+            self._used_at = batch.asked_at
+            self._give_back(session)
         return stored
+
+    def close(self) -> None:
+        """For good."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(HANDSHAKE + GOODBYE)
+
+    def _give_back(self, session: Session) -> None:
+        self._idle.append(session)
+        if not self._kept:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().close()
+
+    def _count(self, now: float) -> None:
+        self._asked = self._asked + 1 if now - self._asked_at < PAUSE else 1
+        self._asked_at = now
+        if self._asked >= FEW and (self._thread is None or not self._thread.is_alive()):
+            self._asked = 0
+            self._start()
+
+    def _start(self) -> None:
+        if self._ended.is_set():
+            return
+        thread = threading.Thread(target=self._keep, name="backburner-rabbitmq-alone", daemon=True)
+        with suppress(RuntimeError):  # there are too many threads: it goes without
+            thread.start()
+            self._thread = thread
 
     def _keep(self) -> None:
         """Open it, and close it when there was a pause."""
@@ -97,13 +112,12 @@ class Alone:
             session = opened(self._address)
         except (*TROUBLE, ConfigError) as error:
             logger.debug("%s: no connection for lone messages: %r", self._address.shown, error)
+            self._ended.wait(PAUSE)
             return
-        self._session = session
+        self._kept, self._used_at = True, time.monotonic()
+        self._give_back(session)
         pause = 0.0
-        while not self._ended.wait(PAUSE - pause) and self._session is session:
-            if (pause := time.monotonic() - self._asked_at) >= PAUSE:
-                break
-        with self._lock:
-            if self._session is session:
-                self._session = None
-                session.close()
+        while pause < PAUSE and not self._ended.wait(PAUSE - pause):
+            pause = time.monotonic() - self._used_at
+        self._kept = False
+        self._close_idle()

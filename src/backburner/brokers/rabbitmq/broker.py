@@ -20,10 +20,10 @@ from backburner.brokers.base import (
     Recovered,
     Waiter,
 )
-from backburner.brokers.rabbitmq import address, message
+from backburner.brokers.rabbitmq import address
 from backburner.brokers.rabbitmq.driver import Driver
 from backburner.brokers.rabbitmq.inspector import RabbitInspector
-from backburner.brokers.rabbitmq.steps import Applied, Held, Publish, Trade
+from backburner.brokers.rabbitmq.steps import Applied, Enter, Held, Trade
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement
@@ -65,14 +65,14 @@ class RabbitBroker(RabbitInspector):
     # The life of a job -------------------------------------------------------------------------------
 
     def enqueue(self, jobs: Sequence[JobRecord], bounds: Mapping[str, Bound]) -> Operation[list[JobRecord]]:
-        now, schema = self.now(), self._driver.schema
+        now = self.now()
         for job in jobs:
             if job.key is not None:
                 raise self.unsupported(Capability.UNIQUE)
             if job.queue in bounds:
                 raise self.unsupported(Capability.BOUNDED)
             lifecycle.entered(job, now)
-        yield Publish([message.of(schema, job, now) for job in jobs])
+        yield Enter(jobs, now)
         return [*jobs]
 
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Operation[Exchange]:

@@ -61,6 +61,11 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
             # pika takes an end that has no reason for a mistake of its own, and stays open for ever.
             self._terminate_stream(None if self._error else exceptions.StreamLostError("given up: no answer"))
 
+    def abandon(self) -> None:
+        """Close the socket of an event loop that was closed."""
+        if self._transport is not None:
+            self._transport._sock.close()
+
     def _flush(self) -> None:
         written, self._written = self._written, []
         if not written or self._transport is None:  # it may have ended in this turn

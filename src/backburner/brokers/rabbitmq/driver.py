@@ -2,8 +2,9 @@
 
 The steps of an operation are performed on the loop of that thread: one that an event loop awaits as a whole,
 one of another thread step by step, for which that waits. A step that has begun is completed all the same when
-its caller is called off; but a lone message of a thread is then published once, and not again. Where threads
-have many of those, they go past that loop, on a connection of their own (`alone.py`).
+its caller is called off; but a lone message is then published once, and not again. Whoever has many of those
+goes past that thread, on another connection: threads on one of their own (`alone.py`), coroutines on one of
+their loop (`on_loop.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from backburner.brokers.base import Operation
+from backburner.brokers.gathering import FEW, gathered
+from backburner.brokers.loops import Loops
 from backburner.brokers.rabbitmq import message
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.alone import Alone
@@ -26,16 +29,19 @@ from backburner.brokers.rabbitmq.claims import Claims
 from backburner.brokers.rabbitmq.consumer import Consumer
 from backburner.brokers.rabbitmq.copies import Copies
 from backburner.brokers.rabbitmq.dead_letters import DeadLetters
+from backburner.brokers.rabbitmq.on_loop import OnLoop
 from backburner.brokers.rabbitmq.publisher import Batch, Publisher
 from backburner.brokers.rabbitmq.schedules import Schedules
 from backburner.brokers.rabbitmq.schema import Part, Schema
-from backburner.brokers.rabbitmq.steps import Publish
+from backburner.brokers.rabbitmq.steps import Enter, Publish
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.brokers.shield import shielded
 from backburner.errors import BackburnerError
 
 logger = logging.getLogger("backburner")
 T = TypeVar("T")
+LARGE = 1 << 18
+"""Bytes of arguments that are not written down and sent on the loop of a program: it would stand still."""
 
 
 class Driver:
@@ -51,22 +57,46 @@ class Driver:
     def _begin(self) -> None:
         self.publisher = Publisher(self.address, self.schema)
         self.alone = Alone(self.address)
+        self._loops = Loops(lambda loop: OnLoop(loop, self._another, self.address.patience))
         self.consumer = Consumer(self.address, self.schema, self.publisher)
         self.claims = Claims(self.schema, self.consumer, self.publisher, self.clock)
         self.dead_letters = DeadLetters(self.address, self.schema, self.consumer, self.publisher, self.clock)
         self.copies = Copies(self.address, self.schema, self.consumer, self.publisher)
         self.schedules = Schedules(self.address, self.schema, self.consumer, self.publisher)
 
+    def _another(self) -> Publisher:
+        return Publisher(self.address, self.schema)
+
     def run(self, operation: Operation[T]) -> T:
         return performed(operation, self._step)
 
-    def arun(self, operation: Operation[T]) -> asyncio.Future[T]:
-        return shielded(asyncio.wrap_future(self._background.submit(self._perform(operation))))
+    def arun(self, operation: Operation[T]) -> Awaitable[T]:
+        return gathered(operation, self.publish_here, self._in_background)
+
+    def publish_here(self, step: Any) -> Awaitable[None] | None:
+        """Publish on the loop that asks; nothing for steps that are not for it."""
+        messages = self._messages(step, FEW)
+        if not messages or sum([len(each.body) for each in messages]) > LARGE:
+            return None
+        return self._loops.of_this().publish(messages)
+
+    def _in_background(self, operation: Operation[T], step: Any) -> Awaitable[T]:
+        first = None if step is None else step.perform(self)
+        performing = aperformed(operation, lambda step: step.perform(self), first)
+        return shielded(asyncio.wrap_future(self._background.submit(performing)))
 
     def _step(self, step: Any) -> Any:
-        if isinstance(step, Publish) and len(step.messages) == 1:
-            return self._publish_alone(step.messages)
+        if messages := self._messages(step, 1):
+            return self._publish_alone(messages)
         return self._background.submit(step.perform(self)).result()
+
+    def _messages(self, step: Any, most: int) -> Sequence[message.Message]:
+        """Those of a step that publishes so many at most, else none."""
+        if isinstance(step, Enter) and len(step.jobs) <= most:
+            return step.messages(self.schema)
+        if isinstance(step, Publish) and len(step.messages) <= most:
+            return step.messages
+        return ()
 
     def _publish_alone(self, messages: Sequence[message.Message]) -> None:
         batch, stored = Batch(messages), False
@@ -112,6 +142,7 @@ class Driver:
         await self.publisher.publish([message.telling(self.schema, queue, paused)])
 
     def close(self) -> None:
+        self._loops.close()
         self.alone.close()
         self._background.close(self._end())
         self._begin()
@@ -120,9 +151,6 @@ class Driver:
         await self.copies.close()
         await self.consumer.close()
         await self.publisher.close()
-
-    async def _perform(self, operation: Operation[T]) -> T:
-        return await aperformed(operation, lambda step: step.perform(self))
 
 
 def performed(operation: Operation[T], perform: Callable[[Any], Any]) -> T:

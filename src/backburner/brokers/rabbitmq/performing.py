@@ -49,7 +49,7 @@ class Performing(Broker):
     def _begin(self, step: Any) -> Awaitable[Any]:
         if isinstance(step, InStore):
             return self.results.arun(step.operation)
-        return self._driver.arun(alone(step))
+        return self._driver.publish_here(step) or self._driver.arun(alone(step))
 
     def run_on(self, connection: Any, operation: Operation[T]) -> T:
         def perform(step: Any) -> Any:

@@ -12,7 +12,7 @@
 5. A server that confirms nothing for a quarter of the patience, then for a half, is left, as if the
    connection were lost. A node that vanished closes none; and what a new channel publishes while a quorum
    queue elects its leader is never confirmed by RabbitMQ 3.10, nor refused.
-6. A lone message of a thread, which is what a web handler sends, is tried without a task first
+6. A lone message, which is what a web handler sends, is tried without a task first
    (`try_at_once`). What stands in its way, and what becomes of it then, is left to the attempts of 1 to 5.
 """
 
@@ -102,13 +102,18 @@ class Publisher:
         """The same, for what is left of this one."""
         await patiently(self._address, lambda: self._attempt(batch), self._alarm, batch.asked_at)
 
-    def try_at_once(self, batch: Batch, told: Future[bool]) -> None:
+    def try_at_once(self, batch: Batch, told: Future[bool] | asyncio.Future[bool]) -> None:
         """Publish a lone message in this turn of the loop, where nothing stands in the way.
 
         Whether it is confirmed is told, at once or later. If not, or not soon, `publish_batch` goes on. An
         enqueue takes two turns of the loop less than with a task and its coroutines.
         """
-        batch.tell = lambda _: told.set_result(not batch.left)
+
+        def tell(_: BaseException | None) -> None:
+            if not told.done():
+                told.set_result(not batch.left)
+
+        batch.tell = tell
         [(place, given)] = batch.left.items()
         channel, link = self._keeper.open, self._link
         if channel is None or link is None or link.blocked is not None or not self.has_declared(given):
@@ -159,6 +164,11 @@ class Publisher:
         await self._keeper.call_off()
         if self._link is not None:
             await self._link.close()
+
+    def abandon(self) -> None:
+        """Close the sockets of an event loop that was closed."""
+        if self._link is not None:
+            self._link.raw.abandon()
 
     # One attempt -------------------------------------------------------------------------------------
 

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import random
 import socket
-import struct
 import time
 from contextlib import suppress
 from typing import Any
 
-from pika import exceptions, frame, spec
+from pika import frame, spec
 
 from backburner.brokers.rabbitmq.address import Address
 from backburner.brokers.rabbitmq.errors import Lost, blocked
-from backburner.brokers.rabbitmq.link import GOODBYE, HANDSHAKE, NOT_AMQP
+from backburner.brokers.rabbitmq.link import GOODBYE, HANDSHAKE
 from backburner.brokers.rabbitmq.message import Message
-from backburner.brokers.rabbitmq.wire import Confirm, Incomplete, publication, read
+from backburner.brokers.rabbitmq.wire import NO_PROPERTIES, Confirm, Incomplete, publication, read
 from backburner.errors import BrokerUnavailable
 
-TROUBLE = (Lost, OSError, exceptions.AMQPError, struct.error, LookupError, *NOT_AMQP)
+TROUBLE = (Lost, *NO_PROPERTIES)
 """What goes wrong with one that was opened, and with what its server says."""
+HEARTBEAT = 60
+"""Seconds, which RabbitMQ takes from the client. None is sent here: the connection is closed before."""
 PIECE = 1 << 16
 """Bytes that are read at a time."""
 PROPERTIES = {
@@ -36,7 +37,7 @@ CHANNEL = 1
 
 
 def opened(address: Address) -> Session:
-    """On one of the hosts. Raises `TROUBLE`."""
+    """On one of the hosts. Raises `TROUBLE`, and `ConfigError` for files that cannot be read."""
     trouble: Exception = Lost()
     for host, port in random.sample(address.hosts, len(address.hosts)):
         try:
@@ -69,7 +70,8 @@ class Session:
 
         Raises `BrokerUnavailable` when that patience is over, else `TROUBLE`.
         """
-        end, alarm = time.monotonic() + patience, ""
+        asked, alarm = time.monotonic(), ""
+        until = asked + silence
         route, body, properties, mandatory = given
         frames = publication(CHANNEL, route.exchange, route.key, mandatory, properties, body, self._most)
         self._tag += 1
@@ -77,8 +79,10 @@ class Session:
         self._socket.sendall(frames)
         try:
             while not isinstance(found := self._next(), Confirm):
-                alarm = self._alarm(found)
-                self._socket.settimeout(max(end - time.monotonic(), 0.001) if alarm else silence)
+                if not isinstance(found, frame.Heartbeat):  # the server sends them in an alarm, too
+                    alarm = self._alarm(found)
+                    until = asked + patience if alarm else time.monotonic() + silence
+                self._socket.settimeout(max(until - time.monotonic(), 0.001))
         except TimeoutError:
             if alarm:
                 raise BrokerUnavailable(blocked(self._address.shown, alarm)) from None
@@ -116,8 +120,7 @@ class Session:
         secret = f"\0{address.username}\0{address.password}"
         self._say(0, spec.Connection.StartOk(PROPERTIES, "PLAIN", secret, "en_US"))
         limits = self._hear(spec.Connection.Tune)
-        heartbeat = limits.heartbeat if address.heartbeat is None else max(1, int(address.heartbeat))
-        self._say(0, spec.Connection.TuneOk(limits.channel_max, limits.frame_max, heartbeat))
+        self._say(0, spec.Connection.TuneOk(limits.channel_max, limits.frame_max, HEARTBEAT))
         for channel, question, answer in (
             (0, spec.Connection.Open(address.vhost), spec.Connection.OpenOk),
             (CHANNEL, spec.Channel.Open(), spec.Channel.OpenOk),
@@ -132,14 +135,15 @@ class Session:
         self._socket.sendall(frame.Method(channel, method).marshal())
 
     def _hear(self, wanted: Any) -> Any:
-        found = self._next()
+        while isinstance(found := self._next(), frame.Heartbeat):
+            pass
         method = getattr(found, "method", None)
         if not isinstance(method, wanted):
             raise Lost(f"{method or found} was not expected")
         return method
 
     def _next(self) -> Any:
-        """The next confirm, or pika's object for another frame that is no heartbeat."""
+        """The next confirm, or pika's object for another frame."""
         while True:
             try:
                 found = read(self._data, 0)
@@ -151,8 +155,7 @@ class Session:
                 return found
             used, other = frame.decode_frame(self._data)
             self._data = self._data[used:]
-            if not isinstance(other, frame.Heartbeat):
-                return other
+            return other
 
     def _receive(self) -> None:
         if not (data := self._socket.recv(PIECE)):

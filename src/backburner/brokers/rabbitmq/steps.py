@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backburner.brokers.base import Claim, Exchange, StoredSchedule
+from backburner.brokers.rabbitmq import message
 from backburner.brokers.rabbitmq.message import Message
+from backburner.brokers.rabbitmq.schema import Schema
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement
 
@@ -23,6 +25,20 @@ class Publish(NamedTuple):
 
     async def perform(self, driver: Driver) -> None:
         await driver.publisher.publish(self.messages)
+
+
+class Enter(NamedTuple):
+    """Publish these jobs, which are new. They are written down by who performs it."""
+
+    jobs: Sequence[JobRecord]
+    now: float
+
+    def messages(self, schema: Schema) -> list[Message]:
+        """Raises `BrokerError` for one that cannot be."""
+        return [message.of(schema, job, self.now) for job in self.jobs]
+
+    async def perform(self, driver: Driver) -> None:
+        await driver.publisher.publish(self.messages(driver.schema))
 
 
 class Trade(NamedTuple):

@@ -34,11 +34,12 @@ from backburner.brokers.base import Operation
 from backburner.brokers.clock import ServerClock
 from backburner.brokers.forks import begins_anew
 from backburner.brokers.gathering import FEW, gathered
+from backburner.brokers.loops import Loops
 from backburner.brokers.redis import server
 from backburner.brokers.redis.address import HANDSHAKE, Address
 from backburner.brokers.redis.errors import code, leaves_open, passing, translation
 from backburner.brokers.redis.link import Link, packed
-from backburner.brokers.redis.on_loop import Lines, Ways
+from backburner.brokers.redis.on_loop import Line, Ways
 from backburner.brokers.redis.schema import encode
 from backburner.brokers.redis.scripts import Script, script
 from backburner.brokers.redis.steps import Do, DoEnqueue, shares, together
@@ -75,7 +76,8 @@ class Driver:
         self._together = Together(self._store, "backburner-redis-enqueue")
         patience = min(self.address.patience, HANDSHAKE)
         opening = partial(self._threads.submit, self.open)
-        self._lines = Lines(Ways(opening, self._request, self._forget_idle, patience))
+        ways = Ways(opening, self._request, self._forget_idle, patience)
+        self._lines = Loops(lambda loop: Line(loop, ways))
 
     def run(self, operation: Operation[T], asked: float | None = None, step: Any = None) -> T:
         """`asked` is when, on `time.monotonic()`, if not now: patience is counted from there. `step` is the
@@ -105,7 +107,7 @@ class Driver:
     def _shared(self, step: Do | DoEnqueue) -> Awaitable[Any] | None:
         if not (isinstance(step, DoEnqueue) and self._gathers(step)):
             return None
-        return self._lines.ask(step) or self._together.aask(step)
+        return self._lines.of_this().ask(step) or self._together.aask(step)
 
     def _on_thread(self, operation: Operation[T], asked: float, step: Do | DoEnqueue | None) -> Awaitable[T]:
         return shielded(asyncio.wrap_future(self._threads.submit(self.run, operation, asked, step)))

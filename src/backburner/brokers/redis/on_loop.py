@@ -48,36 +48,7 @@ class Ways(NamedTuple):
     """Seconds for an answer."""
 
 
-class Lines:
-    """The event loops of one process that enqueue. A forked child makes another object."""
-
-    def __init__(self, ways: Ways) -> None:
-        self._ways = ways
-        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
-
-    def ask(self, step: DoEnqueue) -> asyncio.Future[Any] | None:
-        """The reply, which is None where it went wrong; nothing where this is not for the loop."""
-        loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            self._sweep()
-            line = self._lines[loop] = _Line(loop, self._ways)
-        return line.ask(step)
-
-    def close(self) -> None:
-        """Let go of the connections, each when what is under way is answered."""
-        lines, self._lines = self._lines, {}
-        for line in list(lines.values()):
-            line.close_soon()
-
-    def _sweep(self) -> None:
-        """Forget the loops that have ended."""
-        for loop in list(self._lines):
-            if loop.is_closed() and (line := self._lines.pop(loop, None)) is not None:
-                line.close_soon()
-
-
-class _Line:
+class Line:
     """That of one loop. All but `close_soon` is for its thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ways: Ways) -> None:
@@ -93,6 +64,7 @@ class _Line:
         self._late: asyncio.TimerHandle | None = None
 
     def ask(self, step: DoEnqueue) -> asyncio.Future[Any] | None:
+        """The reply, which is None where it went wrong; nothing where this is not for the loop."""
         if _size(step) > LARGE:
             return None
         if self._link is None:
@@ -107,7 +79,7 @@ class _Line:
         return future
 
     def close_soon(self) -> None:
-        """From any thread."""
+        """From any thread, when what is under way is answered."""
         try:
             self._loop.call_soon_threadsafe(self._close)
         except RuntimeError:  # it was closed, and left the connection open
