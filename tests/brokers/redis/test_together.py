@@ -17,7 +17,7 @@ import pytest
 from backburner.brokers.base import Bound
 from backburner.brokers.redis.broker import RedisBroker
 from backburner.brokers.redis.link import Link
-from backburner.brokers.redis.on_loop import Lines
+from backburner.brokers.redis.on_loop import Line
 from backburner.errors import QueueFull
 from backburner.job import JobRecord
 from tests.brokers.redis.conftest import add, ids, new_job, take
@@ -49,7 +49,7 @@ def gate(broker: RedisBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]
         return ask(self, *command)
 
     monkeypatch.setattr(Link, "ask", held)
-    monkeypatch.setattr(Lines, "ask", lambda *_: None)
+    monkeypatch.setattr(Line, "ask", lambda *_: None)
     yield gate
     gate.opened.set()
 
