@@ -228,3 +228,13 @@ async def test_a_child_has_its_own(process: Process) -> None:
     jobs += await enqueue(process)
     assert publisher(process) is mine
     await asyncio.to_thread(stored, process, jobs)
+
+
+def test_one_that_is_closed_between_two_turns_of_its_loop_leaves_none(far: Process, proxy: Proxy) -> None:
+    """As fixtures of tests do: the loop goes on for no more than its own end."""
+    with asyncio.Runner() as runner:
+        jobs = runner.run(settled_in(far))
+        far.broker.close()
+    while proxy.connections:
+        pass
+    stored(far, jobs)

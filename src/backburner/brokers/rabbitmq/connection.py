@@ -61,8 +61,16 @@ class Connection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
             # pika takes an end that has no reason for a mistake of its own, and stays open for ever.
             self._terminate_stream(None if self._error else exceptions.StreamLostError("given up: no answer"))
 
+    def leave(self) -> None:
+        """Close it at once, with a goodbye that waits for no answer: its event loop may be about to end."""
+        if self.is_open:
+            self.close()
+            self._flush()
+        self.cut()
+        self.abandon()
+
     def abandon(self) -> None:
-        """Close the socket of an event loop that was closed."""
+        """Close the socket, also where the event loop was closed."""
         if self._transport is not None:
             self._transport._sock.close()
 

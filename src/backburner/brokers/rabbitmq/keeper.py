@@ -39,6 +39,13 @@ class Keeper:
         self._channel = await self._connect()
         return self._channel
 
+    def end(self, then: Callable[[], None]) -> None:
+        """Open nothing more. `then` is called, and again when what is being opened is open."""
+        self._ended = True
+        then()
+        if self._opening is not None and not self._opening.done():
+            self._opening.add_done_callback(lambda _: then())
+
     async def call_off(self) -> None:
         """Open nothing more. What is being opened gets the time to: pika leaves a socket behind when a
         connection is called off in the middle of its handshake.

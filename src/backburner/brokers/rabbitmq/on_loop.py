@@ -56,10 +56,8 @@ class OnLoop:
                 self._publisher.abandon()
 
     def _close(self) -> None:
-        publisher, self._publisher = self._publisher, None
-        if publisher is not None:
-            closing = asyncio.ensure_future(publisher.close())
-            closing.add_done_callback(lambda _: publisher.abandon())  # also where the loop ends before that
+        if self._publisher is not None:
+            self._publisher.leave()
 
     async def _stored(self, publisher: Publisher, batch: Batch, told: asyncio.Future[bool]) -> None:
         late = self._loop.call_later(batch.silence * self._patience, _give_up, told)

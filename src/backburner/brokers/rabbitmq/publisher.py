@@ -165,6 +165,10 @@ class Publisher:
         if self._link is not None:
             await self._link.close()
 
+    def leave(self) -> None:
+        """Close it at once: its event loop may be about to end."""
+        self._keeper.end(lambda: self._link and self._link.raw.leave())
+
     def abandon(self) -> None:
         """Close the sockets of an event loop that was closed."""
         if self._link is not None:
