@@ -167,7 +167,11 @@ class Publisher:
 
     def leave(self) -> None:
         """Close it at once: its event loop may be about to end."""
-        self._keeper.end(lambda: self._link and self._link.raw.leave())
+        self._keeper.end(self._leave)
+
+    def _leave(self) -> None:
+        if self._link is not None:
+            self._link.raw.leave()
 
     def abandon(self) -> None:
         """Close the sockets of an event loop that was closed."""
