@@ -84,6 +84,23 @@ def test_no_other_thread_takes_part(process: Process, monkeypatch: pytest.Monkey
     stored(process, jobs)
 
 
+def test_threads_that_begin_at_once_open_one(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[threading.Thread] = []
+
+    class Slow(threading.Thread):
+        def start(self) -> None:
+            begun.append(self)
+            for _ in range(2 * FEW if len(begun) == 1 else 0):  # others come while it begins
+                process.add()
+            super().start()
+
+    jobs = process.add()
+    monkeypatch.setattr(threading, "Thread", Slow)
+    jobs += settled_in(process)
+    assert len(begun) == 1
+    assert len(jobs) >= FEW
+
+
 def test_an_enqueue_is_one_write_and_one_read(process: Process) -> None:
     settled_in(process)
     calls = list[str]()

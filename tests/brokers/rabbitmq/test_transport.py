@@ -16,7 +16,7 @@ from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.errors import BrokerError, BrokerUnavailable
 from backburner.lifecycle import ErrorInfo
 from tests.brokers.rabbitmq.conftest import Connect, Process, new_job
-from tests.brokers.rabbitmq.helpers import waiting
+from tests.brokers.rabbitmq.helpers import ask, waiting
 from tests.servers.rabbitmq import RabbitServer
 
 BOOM = ErrorInfo("builtins.OSError", "the storage is away", "Traceback …")
@@ -215,6 +215,18 @@ def test_a_queue_that_was_deleted_is_made_again(connect: Connect) -> None:
         assert waiter.wait(20)
     [job] = process.add()
     assert process.next().id == job.id
+
+
+def test_one_that_an_enqueue_makes_again_at_once_is_worked_on(connect: Connect, rabbit_url: str) -> None:
+    """RabbitMQ ends no consumer of it, and dropped as many of the new jobs as had been delivered before."""
+    worker, program = connect(), connect()
+    program.add(3)
+    [other] = program.add(queue="other")
+    assert len(worker.claim(4, queues=("default", "other"))) == 4
+    ask(rabbit_url, "queue_delete", queue=SCHEMA.name(Part("work", "default", "normal")))
+    jobs = program.add() + program.add(4)
+    assert {job.id for job in worker.all(5)} == {job.id for job in jobs}
+    assert worker.next("other").id == other.id  # as after each end of a channel
 
 
 def test_a_message_of_somebody_else_is_kept_among_the_dead(connect: Connect) -> None:

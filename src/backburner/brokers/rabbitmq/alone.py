@@ -48,6 +48,8 @@ class Alone:
         self._used_at = 0.0
         self._asked = 0
         self._asked_at = 0.0
+        self._starting = threading.Lock()
+        """Only tried: of 200 threads that began at once, several opened one."""
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
@@ -94,12 +96,15 @@ class Alone:
     def _count(self, now: float) -> None:
         self._asked = self._asked + 1 if now - self._asked_at < PAUSE else 1
         self._asked_at = now
-        if self._asked >= FEW and (self._thread is None or not self._thread.is_alive()):
-            self._asked = 0
-            self._start()
+        if self._asked >= FEW and self._starting.acquire(blocking=False):
+            try:
+                self._asked = 0
+                self._start()
+            finally:
+                self._starting.release()
 
     def _start(self) -> None:
-        if self._ended.is_set():
+        if self._ended.is_set() or (self._thread is not None and self._thread.is_alive()):
             return
         thread = threading.Thread(target=self._keep, name="backburner-rabbitmq-alone", daemon=True)
         with suppress(RuntimeError):  # there are too many threads: it goes without

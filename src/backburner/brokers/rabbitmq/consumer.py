@@ -17,6 +17,10 @@
 7. RabbitMQ counts how often a message went to others, and not whether its job ran. What was in hand twice
    when a process or a connection ended goes to the queue of suspects, of which each process gets one at a
    time. Only there does it become a poison pill: one bystander at most with each end, not a whole window.
+8. Where a queue was deleted, the server ends its consumer and says so: that lane is declared again, and no
+   other, since RabbitMQ 3.10 does not say so where a queue is made again too soon. It takes the consumer for
+   one of the new queue then, and drops as many messages as that was given before, as if they were the same.
+   So whoever makes a queue again tells all workers; those that consume it begin anew, on another channel.
 """
 
 from __future__ import annotations
@@ -57,6 +61,8 @@ HOLD = 1.0
 """Seconds that a shelf is kept for a worker that claims nothing."""
 GATE = 5.0
 """Seconds after which the gate of a paused queue is looked at again."""
+SPREE = 0.5
+"""Seconds in which more of the queues may be deleted."""
 GOODBYE = 2.0
 """Seconds in which a shelf may be given back when the broker is closed."""
 
@@ -78,6 +84,8 @@ class Consumer:
         self._acks = Acks()
         self._subscriptions: dict[str, Subscription] = {}
         self._changing = asyncio.Lock()
+        self._ending: Channel | None = None
+        """The channel that a deleted queue has made useless."""
         self.paused: dict[str, float] = {}
         """Queues that are paused, and when that was last seen, on `time.monotonic()`."""
         self._tending: asyncio.Task[None] | None = None
@@ -102,8 +110,8 @@ class Consumer:
             need = subscription.wanted(limit, len(subscription.shelf) if exclude else 0)
             if self._is_paused(queue):
                 continue
-            if not subscription.fits(need, now):
-                await self._subscribe(queue, subscription.fitting(need))
+            if (window := subscription.apt(need, now)) != subscription.window or subscription.missing:
+                await self._subscribe(queue, window)
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit and not (taken and self._awaited.intersection(queues)):
             try:
@@ -173,16 +181,19 @@ class Consumer:
     async def listen(self, queues: Collection[str]) -> None:
         """Have something delivered from each, so that who waits is woken."""
         for queue in queues:
-            if not self._subscription(queue).window:
+            if self._subscription(queue).missing:
                 await patiently(self._address, partial(self._begin, queue))
 
     async def _begin(self, queue: str) -> None:
         await self._keeper.channel()
-        if not self._subscription(queue).window:
-            await self._subscribe(queue, 1)
+        if (subscription := self._subscription(queue)).missing:
+            await self._subscribe(queue, subscription.window or 1)
 
     async def _subscribe(self, queue: str, window: int) -> None:
-        """Replace the consumers of a queue by some with another window. Raises `Lost`."""
+        """Replace the consumers of a queue by some with another window, and add those that are missing.
+
+        Raises `Lost`.
+        """
         async with self._changing:
             channel, declared = await self._keeper.channel(), self._declared
             assert declared is not None
@@ -196,7 +207,8 @@ class Consumer:
             if queue in self.paused:
                 return
             try:
-                await self._cancel(channel, subscription, subscription.windowed)
+                if window != subscription.window:
+                    await self._cancel(channel, subscription, subscription.windowed)
                 await self._consume(channel, queue, subscription, window)
             except asyncio.CancelledError:
                 # Some of the consumers are there, and it is not known which: begin anew.
@@ -208,10 +220,8 @@ class Consumer:
     async def _consume(self, channel: Channel, queue: str, subscription: Subscription, window: int) -> None:
         subscription.window = window  # before the rest: the server may cancel one of them meanwhile
         await channel.call("basic_qos", prefetch_count=min(window, 65_535))
-        for band in LANES:
+        for band in subscription.missing:
             if band == SUSPECTS:
-                if subscription.tags != subscription.windowed:
-                    continue  # it has its consumer: another one would be given another job
                 await channel.call("basic_qos", prefetch_count=1)
             self._names += 1
             tag = f"{band}.{self._names}"
@@ -408,8 +418,18 @@ class Consumer:
             queue, paused = message.told(body)
         except BrokerError as error:
             logger.warning("%s", error)
+            return
+        if paused is None:
+            self._begin_anew(queue)
         else:
             _ = self._spawn(self.set_paused(queue, paused))
+
+    def _begin_anew(self, queue: str) -> None:
+        """Once for all queues of a spree: what is in hand of others, too, is run again."""
+        channel = self._keeper.open
+        if channel is not None and channel is not self._ending and self._subscription(queue).tags:
+            self._ending = channel
+            asyncio.get_running_loop().call_later(SPREE, channel.close)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -422,8 +442,7 @@ class Consumer:
         for queue, subscription in self._subscriptions.items():
             if tag in subscription.tags and self._declared is not None:
                 subscription.tags.remove(tag)
-                subscription.window = 0
-                self._declared.forget(Part("work", queue, band) for band in LANES)
+                self._declared.forget([Part("work", queue, tag.partition(".")[0])])
                 self._wake(queue)
 
     def _lost(self) -> None:

@@ -77,7 +77,7 @@ _job = msgspec.json.Decoder(JobRecord)
 _history = msgspec.json.Decoder(list[Attempt])
 _later = msgspec.json.Decoder(_Later)
 _document = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_told = msgspec.json.Decoder(tuple[str, bool])
+_told = msgspec.json.Decoder(tuple[str, bool | None])
 
 
 def of(
@@ -124,8 +124,8 @@ def note(schema: Schema, part: Part) -> Message:
     return Message(schema.direct(part), b"", Properties(new_id()))
 
 
-def telling(schema: Schema, queue: str, paused: bool) -> Message:
-    """Tell all workers that a queue is paused, or goes on."""
+def telling(schema: Schema, queue: str, paused: bool | None) -> Message:
+    """Tell all workers that a queue is paused, or goes on; None: that it was deleted, and is made again."""
     return Message(
         Route(schema.control, "", (Part("control"),)),
         _encode((queue, paused)),
@@ -134,8 +134,8 @@ def telling(schema: Schema, queue: str, paused: bool) -> Message:
     )
 
 
-def told(body: bytes) -> tuple[str, bool]:
-    """Which queue, and whether it is paused. Raises `BrokerError` for a message of somebody else."""
+def told(body: bytes) -> tuple[str, bool | None]:
+    """What `telling` says, of which queue. Raises `BrokerError` for a message of somebody else."""
     try:
         return _told.decode(body)
     except flaws.DAMAGE as error:

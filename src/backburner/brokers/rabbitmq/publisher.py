@@ -3,7 +3,7 @@
 1. A batch goes out in one piece. RabbitMQ confirms in any order; the batch is done when all of it is
    confirmed.
 2. What is needed is declared first, once a connection. A message that finds no queue comes back: somebody
-   has deleted it. It is declared again, and the message published again.
+   has deleted it. It is declared again, the message published again, and all workers are told.
 3. When the connection is lost, what was not confirmed is published again on a new one, until the patience of
    the URL is over. It may have arrived: a job may be there twice, and is then run twice.
 4. A server that is short of memory or disk stops reading from connections that publish, and says so. The
@@ -30,7 +30,7 @@ from backburner.brokers.rabbitmq.declared import Declared
 from backburner.brokers.rabbitmq.errors import Lost, Refused, blocked
 from backburner.brokers.rabbitmq.keeper import Keeper
 from backburner.brokers.rabbitmq.link import Channel, Link, connect
-from backburner.brokers.rabbitmq.message import Message
+from backburner.brokers.rabbitmq.message import Message, telling
 from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.brokers.rabbitmq.wire import Confirm
@@ -70,6 +70,10 @@ class Batch:
         self.open -= 1
         if not self.open:
             self.end()
+
+    def add(self, message: Message) -> None:
+        """For the next attempt, which there has to be."""
+        self.left[max(self.left) + 1] = message
 
     def end(self, error: BaseException | None = None) -> None:
         """The attempt is over."""
@@ -244,9 +248,16 @@ class Publisher:
             given = batch.left[place]
             homeless = given.properties.message_id in self._returned
             self._returned.discard(given.properties.message_id)
-            if homeless and self._declared is not None:
-                self._declared.forget(given.route.parts)
+            if homeless and self.has_declared(given):
+                self._forget(given.route.parts, batch)
         batch.answered(place, refused=refused, homeless=homeless)
+
+    def _forget(self, parts: Sequence[Part], batch: Batch) -> None:
+        """Somebody has deleted them: the next attempt declares them again, and tells so."""
+        if self._declared is not None:
+            self._declared.forget(parts)
+        for queue in {part.queue for part in parts if part.kind == "work"}:
+            batch.add(telling(self._schema, queue, None))
 
     # The connection ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from backburner.brokers.rabbitmq.schema import SUSPECTS
+from backburner.brokers.rabbitmq.schema import LANES, SUSPECTS
 from backburner.brokers.rabbitmq.shelf import Shelf
 
 AHEAD = 0.1
@@ -53,6 +53,12 @@ class Subscription:
         """The consumers that have the window; that of the suspects has its own."""
         return [tag for tag in self.tags if not tag.startswith(SUSPECTS)]
 
+    @property
+    def missing(self) -> list[str]:
+        """The lanes that have no consumer."""
+        there = {tag.partition(".")[0] for tag in self.tags}
+        return [band for band in LANES if band not in there]
+
     def wanted(self, limit: int, skipped: int) -> int:
         """How many deliveries may be out for a claim of `limit` that looks past so many."""
         ahead = max(self.settled, min(int(self.pace * AHEAD), MOST))
@@ -76,6 +82,10 @@ class Subscription:
             self.apt_at = now
             return True
         return self.out > 0 and now < self.apt_at + LARGE
+
+    def apt(self, need: int, now: float) -> int:
+        """The window that it is to have for such a claim."""
+        return self.window if self.fits(need, now) else self.fitting(need)
 
     def fitting(self, need: int) -> int:
         """A window for such claims: one that grows does so in few steps, and a large one leaves room for the
