@@ -47,7 +47,7 @@ from backburner.brokers.rabbitmq.patience import patiently
 from backburner.brokers.rabbitmq.publisher import Publisher
 from backburner.brokers.rabbitmq.schema import LANES, SUSPECTS, Part, Schema
 from backburner.brokers.rabbitmq.shelf import Delivery
-from backburner.brokers.rabbitmq.subscription import Subscription
+from backburner.brokers.rabbitmq.subscription import Lane, Subscription
 from backburner.brokers.rabbitmq.waiter import WorkWaiter
 from backburner.errors import BackburnerError, BrokerError
 from backburner.job import JobRecord, new_id
@@ -110,7 +110,7 @@ class Consumer:
             need = subscription.wanted(limit, len(subscription.shelf) if exclude else 0)
             if self._is_paused(queue):
                 continue
-            if (window := subscription.apt(need, now)) != subscription.window or subscription.missing:
+            if subscription.unfit(window := subscription.apt(need, now)):
                 await self._subscribe(queue, window)
         taken = self._pick(queues, limit, exclude)
         if len(taken) < limit and not (taken and self._awaited.intersection(queues)):
@@ -181,25 +181,22 @@ class Consumer:
     async def listen(self, queues: Collection[str]) -> None:
         """Have something delivered from each, so that who waits is woken."""
         for queue in queues:
-            if self._subscription(queue).missing:
+            if not self._subscription(queue).window:
                 await patiently(self._address, partial(self._begin, queue))
 
     async def _begin(self, queue: str) -> None:
         await self._keeper.channel()
-        if (subscription := self._subscription(queue)).missing:
-            await self._subscribe(queue, subscription.window or 1)
+        if not self._subscription(queue).window:
+            await self._subscribe(queue, 1)
 
     async def _subscribe(self, queue: str, window: int) -> None:
-        """Replace the consumers of a queue by some with another window, and add those that are missing.
-
-        Raises `Lost`.
-        """
+        """Replace those consumers of a queue that are to have another window. Raises `Lost`."""
         async with self._changing:
             channel, declared = await self._keeper.channel(), self._declared
             assert declared is not None
             subscription = self._subscription(queue)
             await declared.ensure(Part("work", queue, band) for band in LANES)
-            if not subscription.tags:
+            if not subscription.lanes:
                 if await declared.waiting(Part("gate", queue)):
                     self.paused[queue] = time.monotonic()
                 else:
@@ -207,8 +204,6 @@ class Consumer:
             if queue in self.paused:
                 return
             try:
-                if window != subscription.window:
-                    await self._cancel(channel, subscription, subscription.windowed)
                 await self._consume(channel, queue, subscription, window)
             except asyncio.CancelledError:
                 # Some of the consumers are there, and it is not known which: begin anew.
@@ -218,27 +213,27 @@ class Consumer:
             self._tending = asyncio.ensure_future(self._tend())
 
     async def _consume(self, channel: Channel, queue: str, subscription: Subscription, window: int) -> None:
-        subscription.window = window  # before the rest: the server may cancel one of them meanwhile
-        await channel.call("basic_qos", prefetch_count=min(window, 65_535))
-        for band in subscription.missing:
+        bands = subscription.unfit(window)
+        subscription.window = window
+        for band in bands:
+            if (lane := subscription.lanes.pop(band, None)) is not None:
+                await channel.cancel(lane.tag)
+        if bands != [SUSPECTS]:
+            await channel.call("basic_qos", prefetch_count=min(window, 65_535))
+        for band in bands:
             if band == SUSPECTS:
                 await channel.call("basic_qos", prefetch_count=1)
             self._names += 1
-            tag = f"{band}.{self._names}"
-            subscription.tags.append(tag)
+            lane = Lane(f"{band}.{self._names}", window)
+            subscription.lanes[band] = lane  # before it is there: the server may cancel it meanwhile
             name = self._schema.name(Part("work", queue, band))
-            await channel.consume(name, tag, partial(self._delivered, queue, band, channel))
-
-    async def _cancel(self, channel: Channel, subscription: Subscription, tags: Sequence[str]) -> None:
-        subscription.tags = [tag for tag in subscription.tags if tag not in tags]
-        subscription.window = 0
-        for tag in tags:
-            await channel.cancel(tag)
+            await channel.consume(name, lane.tag, partial(self._delivered, queue, band, channel))
 
     def _delivered(
         self, queue: str, band: str, channel: Channel, _: Any, method: Any, given: Any, body: bytes
     ) -> None:
-        headers = given.headers or {}
+        subscription, headers = self._subscription(queue), given.headers or {}
+        subscription.used.add(band)
         try:
             received = message.received(body, headers, given.app_id)
         except BrokerError as error:
@@ -260,7 +255,7 @@ class Consumer:
             self._keep(channel, method.delivery_tag, other)
             return
         job.crashes = crashes
-        self._subscription(queue).shelf.add(
+        subscription.shelf.add(
             Delivery(queue, channel, method.delivery_tag, received, time.monotonic()), band
         )
         self._wake(queue)
@@ -290,7 +285,7 @@ class Consumer:
         except BackburnerError as error:
             logger.warning("%s: what could not be replaced comes again with the next connection", error)
             for each in self._subscriptions.values():
-                each.window = 0  # it has a place in one of them until then: the next claim gets new ones
+                each.renew()  # it has a place in one of them until then
             return False
         self._acknowledge([tag for channel, tag, _ in valid if channel is self._keeper.open])
         return True
@@ -315,8 +310,8 @@ class Consumer:
         async with self._changing:
             if (channel := self._keeper.open) is not None:
                 with suppress(Lost):
-                    subscription = self._subscription(queue)
-                    await self._cancel(channel, subscription, subscription.tags)
+                    for lane in self._subscription(queue).end():
+                        await channel.cancel(lane.tag)
 
     async def _give_back(self, subscription: Subscription, until: float) -> None:
         """Put what was delivered before then back to its place in line, for others."""
@@ -427,7 +422,7 @@ class Consumer:
     def _begin_anew(self, queue: str) -> None:
         """Once for all queues of a spree: what is in hand of others, too, is run again."""
         channel = self._keeper.open
-        if channel is not None and channel is not self._ending and self._subscription(queue).tags:
+        if channel is not None and channel is not self._ending and self._subscription(queue).lanes:
             self._ending = channel
             asyncio.get_running_loop().call_later(SPREE, channel.close)
 
@@ -440,9 +435,9 @@ class Consumer:
     def _cancelled(self, tag: str) -> None:
         """The server ended a consumer: its queue was deleted, or its node is away. It is declared again."""
         for queue, subscription in self._subscriptions.items():
-            if tag in subscription.tags and self._declared is not None:
-                subscription.tags.remove(tag)
-                self._declared.forget([Part("work", queue, tag.partition(".")[0])])
+            for band in [band for band, lane in subscription.lanes.items() if lane.tag == tag]:
+                del subscription.lanes[band]
+                self.forget([Part("work", queue, band)])
                 self._wake(queue)
 
     def _lost(self) -> None:
