@@ -70,6 +70,20 @@ def test_copies_are_used_up_when_one_of_their_queues_is_deleted(beside: Beside) 
     beside.use_up(process)
 
 
+async def test_a_consumer_that_the_server_has_ended_is_none_that_is_waited_for(rabbit_url: str) -> None:
+    """pika calls nobody back for one that it does not know any more: a worker hung there."""
+    link = await open_link(address.read(rabbit_url), "test")
+    channel, ended = await link.channel(), asyncio.Event()
+    channel.raw.add_on_cancel_callback(lambda _: ended.set())
+    await channel.call("queue_declare", queue="doomed")
+    await channel.consume("doomed", "normal.1", lambda *_: None)
+    await channel.call("queue_delete", queue="doomed")
+    await ended.wait()
+    async with asyncio.timeout(20):
+        await channel.cancel("normal.1")
+    await link.close()
+
+
 PRIORITIES = {"urgent": 50, "high": 1, "normal": 0, "low": -1, "idle": -100}
 
 

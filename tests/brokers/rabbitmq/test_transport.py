@@ -15,6 +15,7 @@ from backburner.brokers.base import Claim
 from backburner.brokers.rabbitmq.schema import Part, Schema
 from backburner.errors import BrokerError, BrokerUnavailable
 from backburner.lifecycle import ErrorInfo
+from tests.brokers.rabbitmq.beside import wait_until
 from tests.brokers.rabbitmq.conftest import Connect, Process, new_job
 from tests.brokers.rabbitmq.helpers import ask, waiting
 from tests.servers.rabbitmq import RabbitServer
@@ -222,11 +223,28 @@ def test_one_that_an_enqueue_makes_again_at_once_is_worked_on(connect: Connect, 
     worker, program = connect(), connect()
     program.add(3)
     [other] = program.add(queue="other")
-    assert len(worker.claim(4, queues=("default", "other"))) == 4
+    held = worker.claim(4, queues=("default", "other"))
+    assert len(held) == 4
     ask(rabbit_url, "queue_delete", queue=SCHEMA.name(Part("work", "default", "normal")))
     jobs = program.add() + program.add(4)
+    wait_until(lambda: bool(worker.broker._driver.consumer._remade), "the worker was told")
+    ended = [lifecycle.succeeded(job, None, 0.0, keep=0) for job in held if job.id != other.id]
+    assert worker.settle(*ended) == []
     assert {job.id for job in worker.all(5)} == {job.id for job in jobs}
-    assert worker.next("other").id == other.id  # as after each end of a channel
+    assert worker.next("other").id == other.id  # as after each end of a connection
+
+
+def test_who_waits_after_a_high_pace_lets_the_next_jobs_be_for_others(connect: Connect) -> None:
+    """It claims nothing for seconds, and had the window of the high pace for so long."""
+    process = connect()
+    process.add(3000)
+    for _ in range(30):
+        held = process.all(100)
+        process.settle(*(lifecycle.succeeded(job, None, 0.0, keep=0) for job in held))
+    subscription = process.broker._driver.consumer._subscriptions["default"]
+    assert subscription.window > 500
+    with process.broker.waiter(["queue:default"]):
+        wait_until(lambda: subscription.window < 500, "it has a smaller one")
 
 
 def test_a_message_of_somebody_else_is_kept_among_the_dead(connect: Connect) -> None:

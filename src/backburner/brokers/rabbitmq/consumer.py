@@ -19,8 +19,10 @@
    time. Only there does it become a poison pill: one bystander at most with each end, not a whole window.
 8. Where a queue was deleted, the server ends its consumer and says so: that lane is declared again, and no
    other, since RabbitMQ 3.10 does not say so where a queue is made again too soon. It takes the consumer for
-   one of the new queue then, and drops as many messages as that was given before, as if they were the same.
-   So whoever makes a queue again tells all workers; those that consume it begin anew, on another channel.
+   one of the new queue then, and drops as many messages as that was given before, as if they were the same;
+   an acknowledgement of an old one could be taken for one of a new one. So a publisher that makes a queue
+   again tells all workers first. Those that consume it acknowledge nothing more of it, and open another
+   connection.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ HOLD = 1.0
 GATE = 5.0
 """Seconds after which the gate of a paused queue is looked at again."""
 SPREE = 0.5
-"""Seconds in which more of the queues may be deleted."""
+"""Seconds in which more of the queues may be deleted: each end of a connection counts as a crash."""
 GOODBYE = 2.0
 """Seconds in which a shelf may be given back when the broker is closed."""
 
@@ -84,8 +86,8 @@ class Consumer:
         self._acks = Acks()
         self._subscriptions: dict[str, Subscription] = {}
         self._changing = asyncio.Lock()
-        self._ending: Channel | None = None
-        """The channel that a deleted queue has made useless."""
+        self._remade: set[str] = set()
+        """Queues that were deleted and made again, until the connection is a new one."""
         self.paused: dict[str, float] = {}
         """Queues that are paused, and when that was last seen, on `time.monotonic()`."""
         self._tending: asyncio.Task[None] | None = None
@@ -107,6 +109,7 @@ class Consumer:
         for queue in queues:
             subscription = self._subscription(queue)
             subscription.wanted_at = now = time.monotonic()
+            subscription.asked = limit
             need = subscription.wanted(limit, len(subscription.shelf) if exclude else 0)
             if self._is_paused(queue):
                 continue
@@ -148,14 +151,12 @@ class Consumer:
 
     def settle(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge what was taken, where its channel still lives."""
-        tags = []
         for delivery in deliveries:
             if self.holds(delivery):
-                tags.append(delivery.tag)
                 subscription = self._subscription(delivery.queue)
                 subscription.held -= 1
                 subscription.settled += 1
-        self._acknowledge(tags)
+        self._acknowledge(self._tags(deliveries))
 
     def holds_all(self) -> bool:
         """Whether no channel was lost since this was last asked."""
@@ -164,6 +165,10 @@ class Consumer:
 
     def holds(self, delivery: Delivery) -> bool:
         return delivery.channel is self._keeper.open
+
+    def _tags(self, deliveries: Sequence[Delivery]) -> list[int]:
+        """Of those that can be acknowledged."""
+        return [each.tag for each in deliveries if self.holds(each) and each.queue not in self._remade]
 
     def _acknowledge(self, tags: Sequence[int]) -> None:
         if (channel := self._keeper.open) is not None:
@@ -294,7 +299,7 @@ class Consumer:
 
     async def _tend(self) -> None:
         """Give back what lies on a shelf for too long, as long as there are shelves."""
-        while any(each.window or len(each.shelf) for each in self._subscriptions.values()):
+        while any(each.lanes or len(each.shelf) for each in self._subscriptions.values()):
             await asyncio.sleep(HOLD / 4)
             past = time.monotonic() - HOLD
             awaited = self._awaited
@@ -304,6 +309,17 @@ class Consumer:
                     await self._give_back(subscription, math.inf)
                 else:
                     await self._give_back(subscription, past)
+                    await self._narrow(queue, subscription)
+
+    async def _narrow(self, queue: str, subscription: Subscription) -> None:
+        """Whoever waits makes no claim for seconds, and may have the window of a high pace."""
+        now = time.monotonic()
+        if subscription.lanes and not subscription.out and subscription.claimed_at < now - HOLD:
+            subscription.claimed(0, now)
+            window = subscription.apt(subscription.wanted(subscription.asked, 0), now)
+            if subscription.unfit(window):
+                with suppress(Lost):
+                    await self._subscribe(queue, window)
 
     async def _unsubscribe(self, queue: str) -> None:
         """Let nothing more be delivered from it."""
@@ -322,7 +338,7 @@ class Consumer:
             logger.warning("%s: what is not claimed stays here for now", error)
             subscription.shelf.put_back(old)
         else:
-            self._acknowledge([each.tag for each in old if self.holds(each)])
+            self._acknowledge(self._tags(old))
 
     def _returned(
         self, received: message.Received, job: JobRecord, *, suspect: bool | None = None
@@ -415,16 +431,24 @@ class Consumer:
             logger.warning("%s", error)
             return
         if paused is None:
-            self._begin_anew(queue)
+            self._doubt(queue)
         else:
             _ = self._spawn(self.set_paused(queue, paused))
 
-    def _begin_anew(self, queue: str) -> None:
-        """Once for all queues of a spree: what is in hand of others, too, is run again."""
-        channel = self._keeper.open
-        if channel is not None and channel is not self._ending and self._subscription(queue).lanes:
-            self._ending = channel
-            asyncio.get_running_loop().call_later(SPREE, channel.close)
+    def _doubt(self, queue: str) -> None:
+        """It was deleted and made again. Once for all of a spree: what is in hand is run again."""
+        if not self._subscription(queue).lanes:
+            return
+        if not self._remade:
+            _ = self._spawn(self._begin_anew())
+        self._remade.add(queue)
+
+    async def _begin_anew(self) -> None:
+        link = self._link
+        await asyncio.sleep(SPREE)
+        if self._remade and link is not None and link is self._link:
+            await self._put_down()
+            link.raw.cut()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -443,6 +467,7 @@ class Consumer:
     def _lost(self) -> None:
         """All that was delivered goes to others."""
         self._has_lost = True
+        self._remade.clear()
         self._subscriptions.clear()
         self.paused.clear()
         for waiter in self.waiters:
@@ -456,6 +481,12 @@ class Consumer:
     async def close(self) -> None:
         """Give back what is on the shelves, and say goodbye."""
         await self._keeper.call_off()
+        await self._put_down()
+        if self._link is not None:
+            await self._link.close()
+
+    async def _put_down(self) -> None:
+        """Give back what is on the shelves, so that only what is in hand counts as lost with a connection."""
         try:
             async with asyncio.timeout(GOODBYE):
                 for queue, subscription in [*self._subscriptions.items()]:
@@ -463,5 +494,3 @@ class Consumer:
                     await self._give_back(subscription, math.inf)
         except TimeoutError:
             logger.warning("what this process had not claimed goes back with the end of its connection")
-        if self._link is not None:
-            await self._link.close()

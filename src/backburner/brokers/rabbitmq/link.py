@@ -75,11 +75,15 @@ class Channel:
 
         pika would reject that, which the server counts as a redelivery. Raises `Lost`.
         """
-        answer = asyncio.ensure_future(self.call("basic_cancel", consumer_tag=tag))
+        answer = asyncio.ensure_future(self._end(tag))
         await asyncio.sleep(0)
         self.raw._cancelled.discard(tag)
         await answer
         self.raw.connection.direct.pop((self.raw.channel_number, tag.encode()), None)
+
+    async def _end(self, tag: str) -> None:
+        if tag in self.raw._consumers:  # or the server has ended it, and pika would not call back
+            await self.call("basic_cancel", consumer_tag=tag)
 
     def publish(self, exchange: str, key: str, mandatory: bool, properties: Properties, body: bytes) -> None:
         """Send a message. Raises `Lost`, and `BrokerError` for one that cannot be written down."""

@@ -3,7 +3,7 @@
 1. A batch goes out in one piece. RabbitMQ confirms in any order; the batch is done when all of it is
    confirmed.
 2. What is needed is declared first, once a connection. A message that finds no queue comes back: somebody
-   has deleted it. It is declared again, the message published again, and all workers are told.
+   has deleted it. It is declared again, all workers are told, and the message is published again.
 3. When the connection is lost, what was not confirmed is published again on a new one, until the patience of
    the URL is over. It may have arrived: a job may be there twice, and is then run twice.
 4. A server that is short of memory or disk stops reading from connections that publish, and says so. The
@@ -71,10 +71,6 @@ class Batch:
         if not self.open:
             self.end()
 
-    def add(self, message: Message) -> None:
-        """For the next attempt, which there has to be."""
-        self.left[max(self.left) + 1] = message
-
     def end(self, error: BaseException | None = None) -> None:
         """The attempt is over."""
         if self.watch is not None:
@@ -96,6 +92,8 @@ class Publisher:
         self._tag = 0
         self._unconfirmed: OrderedDict[int, tuple[Batch, int]] = OrderedDict()
         self._returned: set[str] = set()
+        self._untold: set[str] = set()
+        """Queues that turned out to be deleted."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Returns when all are confirmed. Raises `BrokerUnavailable` when patience is over, `BrokerError`."""
@@ -203,6 +201,7 @@ class Publisher:
         assert self._declared is not None
         await self._link.free.wait()
         await self._declared.ensure({part for message in batch.left.values() for part in message.route.parts})
+        await self._tell()
         if channel.lost.done():
             raise Lost from channel.lost.result()
         batch.begin()
@@ -248,16 +247,26 @@ class Publisher:
             given = batch.left[place]
             homeless = given.properties.message_id in self._returned
             self._returned.discard(given.properties.message_id)
-            if homeless and self.has_declared(given):
-                self._forget(given.route.parts, batch)
+            if homeless:
+                self._forget(given)
         batch.answered(place, refused=refused, homeless=homeless)
 
-    def _forget(self, parts: Sequence[Part], batch: Batch) -> None:
-        """Somebody has deleted them: the next attempt declares them again, and tells so."""
+    def _forget(self, given: Message) -> None:
+        """Somebody has deleted what it needs: the next attempt declares that again."""
+        if not given.route.exchange and self.has_declared(given):
+            self._untold.update(part.queue for part in given.route.parts if part.kind == "work")
         if self._declared is not None:
-            self._declared.forget(parts)
-        for queue in {part.queue for part in parts if part.kind == "work"}:
-            batch.add(telling(self._schema, queue, None))
+            self._declared.forget(given.route.parts)
+
+    async def _tell(self) -> None:
+        """Before anything is published to what was declared again (`consumer.py`)."""
+        untold, self._untold = self._untold, set()
+        try:
+            if untold:
+                await self._attempt(Batch([telling(self._schema, queue, None) for queue in untold]))
+        except BaseException:
+            self._untold |= untold
+            raise
 
     # The connection ----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@
 2. To change a window is to replace consumers, three round trips each, in which no claim of the worker is
    answered; and what came with the old one stays beside what comes with the new one. So it is made larger
    only when the server holds something back because of it, or when the pace is high.
-3. It is made smaller when for a second more was out than was wanted, which others could run.
+3. It is made smaller when for a second more was out than was wanted, which others could run, or nothing.
 4. Each lane has a consumer, and most lanes nothing to deliver. Only those that have delivered something are
    given a larger window: ten changes at the start of a worker took 0.33 s with all of them, and take 0.1.
 """
@@ -60,6 +60,8 @@ class Subscription:
         """When the window was last not too large, on `time.monotonic()`."""
         self.wanted_at = 0.0
         """When somebody asked for deliveries, on `time.monotonic()`."""
+        self.asked = 1
+        """What the last claim asked for."""
         self.claimed_at = 0.0
         self.pace = 0.0
         """Deliveries claimed a second, of late."""
