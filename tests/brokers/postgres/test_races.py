@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import psycopg
 import pytest
 
 from backburner import lifecycle
 from backburner.brokers.base import Operation
 from backburner.brokers.postgres.broker import PostgresBroker
+from backburner.brokers.postgres.schema import VERSION, check, migrate, version
 from backburner.job import JobRecord
 from backburner.lifecycle import Settlement, State
 from tests.brokers.postgres.conftest import new_job, schema_of, sql, take
@@ -45,3 +48,20 @@ def settle(broker: PostgresBroker, settlements: list[Settlement]) -> None:
         answer = broker.run(broker.exchange(settlements, None))
         assert answer.lost == []
         settlements = [each for each in settlements if each.job.id in answer.locked]
+
+
+class Overtaken(psycopg.Connection[tuple[object, ...]]):
+    """Another process makes the schema just before this one has the lock for that."""
+
+    def execute(self, query: Any, *given: Any, **named: Any) -> Any:
+        if "pg_advisory_xact_lock" in str(query):
+            with psycopg.connect(self.info.dsn, password=self.info.password, autocommit=True) as first:
+                assert migrate(first, given[0][0].removeprefix("backburner ")) != []
+        return super().execute(query, *given, **named)
+
+
+def test_two_that_begin_at_once_in_an_empty_database_make_one_schema(url: str) -> None:
+    """The second looked for one before the first had made it."""
+    with Overtaken.connect(url.partition("?")[0], autocommit=True) as second:
+        check(second, schema_of(url))
+        assert version(second, schema_of(url)) == VERSION

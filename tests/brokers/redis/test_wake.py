@@ -43,6 +43,17 @@ def test_one_job_wakes_one_of_those_who_wait(broker: RedisBroker, client: Redis)
     wait_registered(client, broker, "queue:default", 0)
 
 
+def test_who_has_waited_longest_is_woken(broker: RedisBroker, client: Redis) -> None:
+    """The other one was, and a job for which it has no code came back to it for 45 seconds."""
+    with broker.waiter(["queue:default"]) as first:
+        wait_registered(client, broker, "queue:default")
+        with broker.waiter(["queue:default"]) as second:
+            wait_registered(client, broker, "queue:default", 2)
+            add(broker)
+            assert woken(first)
+            assert not second.wait(0.01)
+
+
 def test_as_many_are_woken_as_there_is_work(
     broker: RedisBroker, connect: Connect, client: Redis, redis_server: RedisServer
 ) -> None:
@@ -145,11 +156,11 @@ def test_a_dead_process_takes_no_wake_up_from_the_living(
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     prefix = broker._driver.address.prefix
+    process = context.Process(target=listen_and_say_so, args=(redis_server.url, prefix, ready))
+    process.start()
+    assert ready.wait(30)
+    wait_registered(client, broker, "queue:default")
     with broker.waiter(["queue:default"]) as waiter:
-        wait_registered(client, broker, "queue:default")
-        process = context.Process(target=listen_and_say_so, args=(redis_server.url, prefix, ready))
-        process.start()
-        assert ready.wait(30)
         wait_registered(client, broker, "queue:default", 2)
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)

@@ -62,9 +62,17 @@ def _named(statement: str, name: str) -> bytes:
 
 
 def version(connection: Connection, name: str) -> int:
-    """The schema's version; 0 where there is none."""
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f'"{name}".migrations']).fetchone()
-    if row is None or not row[0]:
+    """The schema's version; 0 where there is none.
+
+    Looked up as a row, which each statement sees as it is. `to_regclass` answers from what a session
+    remembers: with it, one of two workers that began at once could not make a table that was there already.
+    """
+    found = connection.execute(
+        "SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = %s AND relname = 'migrations'",
+        [name],
+    ).fetchone()
+    if found is None:
         return 0
     row = connection.execute(
         _named("SELECT coalesce(max(number), 0) FROM {schema}.migrations", name)

@@ -6,11 +6,13 @@ local function signal(listener)
     return call('PUBLISH', channel, string.sub(listener, colon + 1)) > 0
 end
 
--- Wake up to `many` of those who wait for work in a queue. They must say it when they wait again.
+-- Wake up to `many` of those who wait for work in a queue, the longest first: a job for which one of them has no
+-- code, and which that one puts off, reached it again and again, and never the other. They must say it when they
+-- wait again.
 local function wake_queue(queue, many)
     local key = base .. 'listeners:queue:' .. queue
     while many > 0 do
-        local found = call('ZPOPMAX', key, math.min(many, 1000))
+        local found = call('ZPOPMIN', key, math.min(many, 1000))
         if #found == 0 then
             return
         end
