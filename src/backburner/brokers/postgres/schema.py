@@ -65,7 +65,7 @@ def version(connection: Connection, name: str) -> int:
     """The schema's version; 0 where there is none.
 
     Looked up as a row, which each statement sees as it is. `to_regclass` answers from what a session
-    remembers: with it, one of two workers that began at once could not make a table that was there already.
+    remembers, which may be why one of two workers that began at once made a table that was there already.
     """
     found = connection.execute(
         "SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
